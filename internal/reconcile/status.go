@@ -1,0 +1,115 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"time"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// statusOf is the status of obj as JSON, or nil when its kind has none.
+func statusOf(obj client.Object) (json.RawMessage, error) {
+	field := reflect.Indirect(reflect.ValueOf(obj)).FieldByName("Status")
+	if !field.IsValid() {
+		return nil, nil
+	}
+	raw, err := json.Marshal(field.Interface())
+	if err != nil {
+		return nil, fmt.Errorf("encode the status of %s: %w", client.ObjectKeyFromObject(obj), err)
+	}
+	return raw, nil
+}
+
+// writeStatus patches what changed of the status, in one request. A change of counters alone waits until the status
+// interval is over: then held is the time until the pass that writes it.
+func (f *Frame[T]) writeStatus(ctx context.Context, obj T, before json.RawMessage, m *memo, v verdict) (held time.Duration, err error) {
+	after, err := statusOf(obj)
+	if err != nil || string(after) == string(before) {
+		return 0, err
+	}
+	diff, err := jsonpatch.CreateMergePatch(before, after)
+	if err != nil {
+		return 0, fmt.Errorf("compare the status of %s: %w", client.ObjectKeyFromObject(obj), err)
+	}
+	// A failed pass comes back when its backoff ends, which may be long: it must not hold anything.
+	if v.outcome == outcomeSuccess || v.outcome == outcomeWait || v.outcome == outcomeConflict {
+		left := f.opts.StatusInterval - f.opts.Clock.Since(m.wroteAt)
+		if left > 0 && !m.wroteAt.IsZero() && countersOnly(before, after) {
+			f.opts.Metrics.wrote(f.opts.Name, "held")
+			return left, nil
+		}
+	}
+	if err := f.patchStatus(ctx, obj, diff); err != nil {
+		f.opts.Metrics.wrote(f.opts.Name, "failed")
+		return 0, err
+	}
+	f.opts.Metrics.wrote(f.opts.Name, "written")
+	m.wroteAt = f.opts.Clock.Now()
+	m.written = obj
+	return 0, nil
+}
+
+// patchStatus names the uid, so that the status of an object that was deleted and made again under its name is never
+// overwritten with that of its forerunner. On success obj is what the API server stored.
+func (f *Frame[T]) patchStatus(ctx context.Context, obj T, diff json.RawMessage) error {
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": obj.GetUID()},
+		"status":   diff,
+	})
+	if err != nil {
+		return fmt.Errorf("encode the status patch of %s: %w", client.ObjectKeyFromObject(obj), err)
+	}
+	err = f.client.Status().Patch(ctx, obj, client.RawPatch(types.MergePatchType, patch))
+	if err != nil && !apierrors.IsNotFound(err) { // gone: the delete event is on its way
+		return fmt.Errorf("write the status of %s: %w", client.ObjectKeyFromObject(obj), err)
+	}
+	return nil
+}
+
+// countersOnly tells whether two statuses differ in nothing but numbers, messages and times.
+func countersOnly(before, after json.RawMessage) bool {
+	var a, b map[string]any
+	if json.Unmarshal(before, &a) != nil || json.Unmarshal(after, &b) != nil {
+		return false
+	}
+	return reflect.DeepEqual(gist(a), gist(b))
+}
+
+// gist is what must be told at once of a status: the generation, conditions with status and reason, and other texts.
+func gist(status map[string]any) map[string]any {
+	out := map[string]any{}
+	for key, value := range status {
+		switch value := value.(type) {
+		case float64:
+			if key == "observedGeneration" {
+				out[key] = value
+			}
+		case []any:
+			out[key] = gistOfList(value)
+		case map[string]any:
+			out[key] = gist(value)
+		default:
+			out[key] = value
+		}
+	}
+	return out
+}
+
+func gistOfList(list []any) any {
+	byType := map[string]any{}
+	for _, item := range list {
+		condition, ok := item.(map[string]any)
+		kind, named := condition["type"].(string)
+		if !ok || !named {
+			return list
+		}
+		byType[kind] = []any{condition["status"], condition["reason"]}
+	}
+	return byType
+}
