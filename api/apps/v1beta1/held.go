@@ -1,0 +1,44 @@
+package v1beta1
+
+// HeldReason is why a change waits.
+type HeldReason string
+
+// The reasons for which a change waits.
+const (
+	// HeldByBudget: making it now would take away more pods than maxUnavailable, or a disruption budget, allows.
+	HeldByBudget HeldReason = "Budget"
+	// HeldByPartition: the partition keeps these pods at the old revision.
+	HeldByPartition HeldReason = "Partition"
+	// HeldByPaused: the update is paused.
+	HeldByPaused HeldReason = "Paused"
+	// HeldByHook: a lifecycle hook holds the pods.
+	HeldByHook HeldReason = "Hook"
+	// HeldByImage: the new image is still being pulled, or cannot be pulled.
+	HeldByImage HeldReason = "Image"
+	// HeldByPVC: a volume claim is not bound, not expanded, or still being deleted.
+	HeldByPVC HeldReason = "PVC"
+	// HeldByScheduling: no node takes the pods.
+	HeldByScheduling HeldReason = "Scheduling"
+)
+
+// HeldChange is a group of changes that wait for the same reason.
+type HeldChange struct {
+	// Reason is one word for programs: Budget, Partition, Paused, Hook, Image, PVC, Scheduling, or one that a later release
+	// adds.
+	Reason HeldReason `json:"reason"`
+
+	// Message is one sentence for people: what the changes wait for, and what would let them go on.
+	//
+	// +optional
+	Message string `json:"message,omitempty"`
+
+	// Count is how many changes wait for this reason.
+	Count int32 `json:"count"`
+
+	// Pods are the names of up to five pods that wait, so that one can be looked at.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=5
+	Pods []string `json:"pods,omitempty"`
+}

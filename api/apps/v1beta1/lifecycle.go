@@ -1,0 +1,69 @@
+package v1beta1
+
+// Lifecycle holds a pod back at the doors of its life until somebody else says that it may pass. While a pod waits, its
+// label lifecycle.apps.kruise.io/state tells for what (PreparingNormal, PreparingUpdate, PreparingDelete).
+type Lifecycle struct {
+	// PreDelete is asked before a pod is deleted by its workload. The pod waits in the state PreparingDelete for as long as
+	// the hook holds it; it counts as unavailable meanwhile only if it is not ready. Deletions by other means
+	// (kubectl delete, eviction) do not ask, except that finalizers named here hold them too.
+	//
+	// +optional
+	PreDelete *LifecycleHook `json:"preDelete,omitempty"`
+
+	// InPlaceUpdate is asked before a pod is changed in place (state PreparingUpdate) and again after the change is done
+	// (state Updated): the pod returns to Normal once the hook is complete again.
+	//
+	// +optional
+	InPlaceUpdate *LifecycleHook `json:"inPlaceUpdate,omitempty"`
+
+	// PreNormal is asked after a pod is created: it waits in the state PreparingNormal, and does not count as available,
+	// until the hook is complete.
+	//
+	// +optional
+	PreNormal *LifecycleHook `json:"preNormal,omitempty"`
+}
+
+// LifecycleHook is the sign by which a pod is held. For preDelete and inPlaceUpdate a pod is held while it carries all the
+// labels and any of the finalizers listed; whoever holds it takes one of the labels off, or removes the finalizers, to let
+// it pass. For preNormal the pod is held until it carries all of them. A hook with neither labels nor finalizers holds nothing.
+type LifecycleHook struct {
+	// LabelsHandler are the labels, with their exact values, that hold a pod. They are usually part of the template's labels.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	LabelsHandler map[string]string `json:"labelsHandler,omitempty"`
+
+	// FinalizersHandler are the finalizers that hold a pod. Prefer finalizers when the pod must be held against everybody:
+	// Kubernetes itself does not remove a pod that carries one.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	FinalizersHandler []string `json:"finalizersHandler,omitempty"`
+
+	// MarkPodNotReady makes a held pod not ready, so that Services send it nothing, by setting its readiness gate
+	// KruisePodReady to False until the hook lets it pass. Default: false. It works for pods that have the gate, which the
+	// workload adds to the pods it creates when a hook asks for it.
+	//
+	// +optional
+	MarkPodNotReady bool `json:"markPodNotReady,omitempty"`
+}
+
+// LifecycleState is where a pod stands in its life, written in the label lifecycle.apps.kruise.io/state.
+type LifecycleState string
+
+// The states of a pod's life, in their order.
+const (
+	// LifecycleStatePreparingNormal: created, held by the hook preNormal.
+	LifecycleStatePreparingNormal LifecycleState = "PreparingNormal"
+	// LifecycleStateNormal: at work; nothing is being done to the pod.
+	LifecycleStateNormal LifecycleState = "Normal"
+	// LifecycleStatePreparingUpdate: chosen for a change in place, held by the hook inPlaceUpdate.
+	LifecycleStatePreparingUpdate LifecycleState = "PreparingUpdate"
+	// LifecycleStateUpdating: the change in place is being made.
+	LifecycleStateUpdating LifecycleState = "Updating"
+	// LifecycleStateUpdated: the change is done, held by the hook inPlaceUpdate until it is complete again.
+	LifecycleStateUpdated LifecycleState = "Updated"
+	// LifecycleStatePreparingDelete: chosen to go, held by the hook preDelete.
+	LifecycleStatePreparingDelete LifecycleState = "PreparingDelete"
+)
