@@ -1,0 +1,284 @@
+package inplace
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/pod"
+)
+
+// State is what a pod remembers of its last change in place, in the annotation apps.kruise.io/inplace-update-state.
+type State struct {
+	// Revision that the pod goes to.
+	Revision string `json:"revision"`
+	// UpdateTimestamp is when the change began.
+	UpdateTimestamp metav1.Time `json:"updateTimestamp"`
+	// LastContainerStatuses are the containers that must restart, as they were before.
+	LastContainerStatuses map[string]ContainerStatus `json:"lastContainerStatuses,omitempty"`
+	// UpdateImages, UpdateEnvFromMetadata and UpdateResources say what kind of change it is.
+	UpdateImages          bool `json:"updateImages,omitempty"`
+	UpdateEnvFromMetadata bool `json:"updateEnvFromMetadata,omitempty"`
+	UpdateResources       bool `json:"updateResources,omitempty"`
+	// NextContainerImages wait until the containers of higher launch priority are ready.
+	NextContainerImages map[string]string `json:"nextContainerImages,omitempty"`
+	// PreCheckBeforeNext names those containers.
+	PreCheckBeforeNext *PreCheck `json:"preCheckBeforeNext,omitempty"`
+	// ContainerBatchesRecord is the history of the batches.
+	ContainerBatchesRecord []Batch `json:"containerBatchesRecord,omitempty"`
+}
+
+// ContainerStatus is what identifies one run of a container.
+type ContainerStatus struct {
+	ImageID     string `json:"imageID,omitempty"`
+	ContainerID string `json:"containerID,omitempty"`
+}
+
+// PreCheck is what must hold before the next batch.
+type PreCheck struct {
+	ContainersRequiredReady []string `json:"containersRequiredReady,omitempty"`
+}
+
+// Batch is a group of containers that were changed together.
+type Batch struct {
+	Timestamp  metav1.Time `json:"timestamp"`
+	Containers []string    `json:"containers"`
+}
+
+// Read returns the state that rides on the pod; nil when it was never changed in place, or when the state cannot be read,
+// which is all one: nothing is known to be under way.
+func Read(p *corev1.Pod) *State {
+	raw, ok := p.Annotations[appsv1beta1.InPlaceUpdateState]
+	if !ok {
+		return nil
+	}
+	var state State
+	if json.Unmarshal([]byte(raw), &state) != nil {
+		return nil
+	}
+	return &state
+}
+
+// Phase is how far a change in place has come.
+type Phase int
+
+// The phases of a change in place.
+const (
+	// Idle: no change is under way.
+	Idle Phase = iota
+	// Running: the kubelet has work to do.
+	Running
+	// NextBatch: the containers of the next launch priority can be changed.
+	NextBatch
+)
+
+// Progress tells how far the pod's change in place has come, and what it waits for.
+func Progress(p *corev1.Pod) (Phase, string) {
+	raw, ok := p.Annotations[appsv1beta1.InPlaceUpdateState]
+	if !ok || raw == "" {
+		return Idle, ""
+	}
+	state := Read(p)
+	if state == nil || state.Revision != pod.Revision(p) {
+		return Idle, ""
+	}
+	if why := state.unfinished(p); why != "" {
+		return Running, why
+	}
+	if len(state.NextContainerImages) == 0 {
+		return Idle, ""
+	}
+	for _, name := range state.required() {
+		if status := pod.Container(p, name); status == nil || !status.Ready {
+			return Running, "container " + name + " must be ready before containers of lower launch priority are changed"
+		}
+	}
+	return NextBatch, ""
+}
+
+func (s *State) required() []string {
+	if s.PreCheckBeforeNext == nil {
+		return nil
+	}
+	return s.PreCheckBeforeNext.ContainersRequiredReady
+}
+
+// unfinished names the first thing that the kubelet has still to do.
+func (s *State) unfinished(p *corev1.Pod) string {
+	for name, before := range s.LastContainerStatuses {
+		if !restarted(p, name, before) {
+			if cause, text := pod.Waiting(p); cause != pod.NoCause {
+				return text
+			}
+			return "container " + name + " has not started with its new image yet"
+		}
+	}
+	if s.UpdateResources {
+		return unresized(p)
+	}
+	return ""
+}
+
+// restarted reports whether the container runs what the spec says. A new image ID proves it. With the same content under a
+// new tag the image ID stays, and then a new container ID proves it once the kubelet has seen the spec. A change that was
+// taken back before the kubelet saw it restarts nothing: then the image in the status is the one in the spec.
+func restarted(p *corev1.Pod, name string, before ContainerStatus) bool {
+	status := pod.Container(p, name)
+	if status == nil || status.ContainerID == "" || !observed(p) {
+		return false
+	}
+	if status.ImageID != before.ImageID && status.ImageID != "" && before.ImageID != "" {
+		return true
+	}
+	if status.ContainerID != before.ContainerID && before.ContainerID != "" && p.Status.ObservedGeneration > 0 {
+		return true
+	}
+	return status.State.Running != nil && sameImage(status.Image, specImage(p, name))
+}
+
+// observed reports whether the status speaks of the spec as it is now. A kubelet before 1.33 does not say: 0.
+// https://kubernetes.io/docs/concepts/workloads/pods/#pod-generation
+func observed(p *corev1.Pod) bool {
+	return p.Status.ObservedGeneration == 0 || p.Status.ObservedGeneration >= p.Generation
+}
+
+// sameImage compares the image in a status, which the runtime may have completed with a registry, to that in a spec.
+func sameImage(status, spec string) bool {
+	return status == spec || strings.HasSuffix(status, "/"+spec)
+}
+
+func specImage(p *corev1.Pod, name string) string {
+	for i := range p.Spec.Containers {
+		if p.Spec.Containers[i].Name == name {
+			return p.Spec.Containers[i].Image
+		}
+	}
+	return ""
+}
+
+// unresized tells what a resize waits for, or "" when the containers have what the spec says.
+func unresized(p *corev1.Pod) string {
+	if c := pod.Condition(p, corev1.PodResizePending); c != nil && c.Status == corev1.ConditionTrue {
+		return fmt.Sprintf("the resize is pending: %s: %s", c.Reason, c.Message)
+	}
+	if c := pod.Condition(p, corev1.PodResizeInProgress); c != nil && c.Status == corev1.ConditionTrue {
+		return "the resize is in progress"
+	}
+	if !observed(p) {
+		return "the kubelet has not seen the resize yet"
+	}
+	for i := range p.Spec.Containers {
+		c := &p.Spec.Containers[i]
+		status := pod.Container(p, c.Name)
+		if status == nil || status.Resources == nil {
+			continue
+		}
+		if !apiequality.Semantic.DeepEqual(status.Resources.Requests, c.Resources.Requests) && len(c.Resources.Requests) > 0 {
+			return "container " + c.Name + " has not got its new resources yet"
+		}
+	}
+	return ""
+}
+
+// priority is the launch priority that a container asks for in its environment; higher starts first.
+func priority(c *corev1.Container) int {
+	for _, env := range c.Env {
+		if env.Name == appsv1beta1.ContainerPriorityEnv {
+			if n, err := strconv.Atoi(env.Value); err == nil {
+				return n
+			}
+		}
+	}
+	return 0
+}
+
+// firstBatch splits images into those of the highest launch priority and the rest.
+func firstBatch(p *corev1.Pod, images map[string]string) (now, later map[string]string) {
+	type ranked struct {
+		name     string
+		priority int
+	}
+	var all []ranked
+	ordered := p.Annotations[appsv1beta1.ContainerLaunchPriority] == "Ordered"
+	for i := range p.Spec.Containers {
+		c := &p.Spec.Containers[i]
+		if _, changes := images[c.Name]; !changes {
+			continue
+		}
+		rank := priority(c)
+		if ordered {
+			rank = -i
+		}
+		all = append(all, ranked{c.Name, rank})
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	top := slices.MaxFunc(all, func(a, b ranked) int { return cmp.Compare(a.priority, b.priority) }).priority
+	for _, c := range all {
+		if c.priority == top {
+			put(&now, c.name, images[c.name])
+		} else {
+			put(&later, c.name, images[c.name])
+		}
+	}
+	return now, later
+}
+
+// Begin returns the state and the images of the first batch with which the pod starts on its way to the revision.
+func Begin(p *corev1.Pod, delta Delta, revision string, now time.Time) (State, map[string]string) {
+	images, later := firstBatch(p, delta.Images)
+	state := State{
+		Revision:              revision,
+		UpdateTimestamp:       metav1.NewTime(now),
+		UpdateImages:          len(delta.Images) > 0,
+		UpdateEnvFromMetadata: len(delta.Env) > 0,
+		UpdateResources:       len(delta.Resources) > 0,
+	}
+	for _, name := range delta.Env {
+		put(&state.LastContainerStatuses, name, identify(p, name))
+	}
+	state.take(p, images, later, now)
+	return state, images
+}
+
+// Continue returns the state and the images of the next batch.
+func Continue(p *corev1.Pod, state State, now time.Time) (State, map[string]string) {
+	images, later := firstBatch(p, state.NextContainerImages)
+	state.LastContainerStatuses = nil
+	state.take(p, images, later, now)
+	return state, images
+}
+
+func (s *State) take(p *corev1.Pod, images, later map[string]string, now time.Time) {
+	batch := make([]string, 0, len(images))
+	for name := range images {
+		put(&s.LastContainerStatuses, name, identify(p, name))
+		batch = append(batch, name)
+	}
+	slices.Sort(batch)
+	s.NextContainerImages, s.PreCheckBeforeNext = later, nil
+	if len(later) > 0 {
+		s.PreCheckBeforeNext = &PreCheck{ContainersRequiredReady: batch}
+	}
+	if len(batch) > 0 {
+		s.ContainerBatchesRecord = append(s.ContainerBatchesRecord, Batch{Timestamp: metav1.NewTime(now), Containers: batch})
+	}
+}
+
+func identify(p *corev1.Pod, name string) ContainerStatus {
+	status := pod.Container(p, name)
+	if status == nil {
+		return ContainerStatus{}
+	}
+	return ContainerStatus{ImageID: status.ImageID, ContainerID: status.ContainerID}
+}
