@@ -1,0 +1,231 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/holdfast-io/holdfast/internal/pod"
+)
+
+// PodView is a pod of a workload, and how it got, or gets, to its revision.
+type PodView struct {
+	Name            string      `json:"name"`
+	Status          string      `json:"status"`
+	Ready           bool        `json:"ready"`
+	Available       bool        `json:"available"`
+	ReadyContainers int         `json:"readyContainers"`
+	Containers      int         `json:"containers"`
+	Restarts        int32       `json:"restarts"`
+	Created         metav1.Time `json:"created"`
+	Node            string      `json:"node,omitempty"`
+	IP              string      `json:"ip,omitempty"`
+	Change          Change      `json:"change"`
+}
+
+// The states of a pod's change.
+const (
+	ChangeCreated  = "Created"        // made at its revision
+	ChangeInPlace  = "UpdatedInPlace" // brought to its revision without being recreated
+	ChangeUpdating = "Updating"       // being brought to its revision in place
+	ChangeWaiting  = "Waiting"        // something is held back
+	ChangeKept     = "Kept"           // partition keeps it at its old revision
+	ChangeDeleting = "Deleting"       // on its way out
+)
+
+// Change is how a pod got to its revision, or what keeps it from the next one.
+type Change struct {
+	State   string       `json:"state"`
+	Reason  string       `json:"reason,omitempty"` // Paused, Partition, Budget, Hook, OnDelete, Turn, or the controller's own
+	Message string       `json:"message,omitempty"`
+	Since   *metav1.Time `json:"since,omitempty"`
+}
+
+// viewPod makes the view of one pod.
+func viewPod(s Snapshot, p *corev1.Pod, now time.Time) PodView {
+	minReady := time.Duration(s.Workload.number("spec.minReadySeconds", 0)) * time.Second
+	available, _ := pod.Available(p, minReady, now)
+	view := PodView{
+		Name: p.Name, Status: podStatus(p), Ready: pod.Ready(p), Available: available, Restarts: pod.Restarts(p),
+		Containers: len(p.Spec.Containers), Created: p.CreationTimestamp, Node: p.Spec.NodeName, IP: p.Status.PodIP,
+		Change: changeOf(s, p),
+	}
+	for _, c := range p.Status.ContainerStatuses {
+		if c.Ready {
+			view.ReadyContainers++
+		}
+	}
+	return view
+}
+
+// changeOf says how a pod got to its revision, or what keeps it from the next one.
+func changeOf(s Snapshot, p *corev1.Pod) Change {
+	state, inPlace := inPlaceOf(p)
+	steps := []func() (Change, bool){
+		func() (Change, bool) { return leaving(s, p) },
+		func() (Change, bool) { return changing(s, p, state, inPlace) },
+		func() (Change, bool) { return heldBack(s, p) },
+		func() (Change, bool) { return behind(s, p) },
+	}
+	for _, step := range steps {
+		if change, found := step(); found {
+			return change
+		}
+	}
+	if inPlace && revisionsAgree(p, s, state.Revision) {
+		return Change{State: ChangeInPlace, Since: &state.Updated}
+	}
+	return Change{State: ChangeCreated, Since: &p.CreationTimestamp}
+}
+
+// leaving covers pods on their way out.
+func leaving(s Snapshot, p *corev1.Pod) (Change, bool) {
+	switch {
+	case p.DeletionTimestamp != nil && len(p.Finalizers) > 0:
+		return Change{State: ChangeDeleting, Reason: "Finalizer", Message: "being deleted, held by finalizer " + p.Finalizers[0],
+			Since: p.DeletionTimestamp}, true
+	case p.DeletionTimestamp != nil:
+		return Change{State: ChangeDeleting, Message: "being deleted", Since: p.DeletionTimestamp}, true
+	case p.Labels[lifecycleStateKey] == "PreparingDelete":
+		return Change{State: ChangeDeleting, Reason: "Hook", Message: "to be deleted, waiting: " + hookText(s.Workload, p, "preDelete")}, true
+	case p.Labels[specifiedDelete] != "":
+		change, held := heldBack(s, p)
+		change.State = ChangeDeleting
+		if !held {
+			change.Message = "to be deleted, as asked by its label " + specifiedDelete
+			return change, true
+		}
+		change.Message = "to be deleted, " + change.Message
+		return change, true
+	}
+	return Change{}, false
+}
+
+// changing covers pods in the middle of a change in place, and those that a hook holds.
+func changing(s Snapshot, p *corev1.Pod, state inPlaceState, inPlace bool) (Change, bool) {
+	lifecycle := p.Labels[lifecycleStateKey]
+	switch {
+	case lifecycle == "PreparingUpdate":
+		return Change{State: ChangeWaiting, Reason: "Hook", Message: "waiting: " + hookText(s.Workload, p, "inPlaceUpdate")}, true
+	case lifecycle == "PreparingNormal":
+		return Change{State: ChangeWaiting, Reason: "Hook", Message: "waiting: " + hookText(s.Workload, p, "preNormal")}, true
+	case p.Annotations[inPlaceGraceKey] != "":
+		return Change{State: ChangeUpdating, Reason: "Grace", Message: "updating in place: taken out of traffic before the change"}, true
+	case !inPlace:
+		return Change{}, false
+	}
+	since := &state.Updated
+	if text := state.pending(p); text != "" {
+		return Change{State: ChangeUpdating, Reason: "Kubelet", Message: "updating in place: waiting for " + text, Since: since}, true
+	}
+	switch lifecycle {
+	case "Updating":
+		return Change{State: ChangeUpdating, Message: "updating in place", Since: since}, true
+	case "Updated":
+		return Change{State: ChangeWaiting, Reason: "Hook", Since: since,
+			Message: "updated in place, waiting: " + hookText(s.Workload, p, "inPlaceUpdate")}, true
+	}
+	return Change{}, false
+}
+
+// heldBack covers pods that the controller itself says it holds back.
+func heldBack(s Snapshot, p *corev1.Pod) (Change, bool) {
+	for _, held := range s.Workload.held() {
+		for _, name := range held.Pods {
+			if name != p.Name {
+				continue
+			}
+			message := "waiting: " + lowerFirst(held.Reason)
+			if held.Message != "" {
+				message += " (" + held.Message + ")"
+			}
+			return Change{State: ChangeWaiting, Reason: held.Reason, Message: message}, true
+		}
+	}
+	return Change{}, false
+}
+
+// behind covers pods of an old revision for which the controller gives no reason: the spec tells.
+func behind(s Snapshot, p *corev1.Pod) (Change, bool) {
+	update, known := updateRevision(s.Revisions)
+	if own, found := revisionOf(p, s.Revisions); !known || !found || own.Name == update.Name {
+		return Change{}, false
+	}
+	w := s.Workload
+	written, most := w.budget()
+	missing := w.desired() - w.number(w.Kind.Available, 0)
+	switch {
+	case w.paused():
+		return Change{State: ChangeWaiting, Reason: "Paused", Message: "waiting: paused"}, true
+	case w.strategy() == "OnDelete":
+		return Change{State: ChangeWaiting, Reason: "OnDelete", Message: "waiting: OnDelete, until somebody deletes it"}, true
+	case w.kept() > 0 && w.number(w.Kind.Updated, 0) >= w.toUpdate():
+		return Change{State: ChangeKept, Reason: "Partition", Message: fmt.Sprintf("kept: partition keeps %d", w.kept())}, true
+	case missing >= most && missing > 0:
+		return Change{State: ChangeWaiting, Reason: "Budget",
+			Message: fmt.Sprintf("waiting: budget (maxUnavailable %s, %d unavailable)", written, missing)}, true
+	}
+	return Change{State: ChangeWaiting, Reason: "Turn", Message: "waiting: its turn"}, true
+}
+
+// revisionsAgree tells whether a pod's labels name the revision id.
+func revisionsAgree(p *corev1.Pod, s Snapshot, id string) bool {
+	own, found := revisionOf(p, s.Revisions)
+	return found && own.is(id) || id == pod.Revision(p)
+}
+
+// podStatus is the one word that says how a pod is, as kubectl get pods words it.
+func podStatus(p *corev1.Pod) string {
+	switch {
+	case p.DeletionTimestamp != nil && p.Status.Reason == "NodeLost":
+		return "Unknown"
+	case p.DeletionTimestamp != nil:
+		return "Terminating"
+	case p.Status.Reason != "":
+		return p.Status.Reason // Evicted, NodeAffinity, ...
+	}
+	if status := initStatus(p); status != "" {
+		return status
+	}
+	status := string(p.Status.Phase)
+	for i := len(p.Status.ContainerStatuses) - 1; i >= 0; i-- {
+		if text := containerStatus(p.Status.ContainerStatuses[i].State); text != "" && (text != "Completed" || !pod.Ready(p)) {
+			status = text
+		}
+	}
+	if c := pod.Condition(p, corev1.PodScheduled); status == "Pending" && c != nil && c.Status == corev1.ConditionFalse {
+		return c.Reason // Unschedulable, SchedulingGated
+	}
+	return status
+}
+
+// initStatus is the status of the first init container that is not done, or "".
+func initStatus(p *corev1.Pod) string {
+	for i, c := range p.Status.InitContainerStatuses {
+		switch {
+		case c.State.Terminated != nil && c.State.Terminated.ExitCode == 0, c.Started != nil && *c.Started && c.Ready:
+			continue
+		case c.State.Running != nil && c.Started != nil && *c.Started:
+			continue // a sidecar: it never ends
+		}
+		if text := containerStatus(c.State); text != "" && text != "PodInitializing" {
+			return "Init:" + text
+		}
+		return fmt.Sprintf("Init:%d/%d", i, len(p.Spec.InitContainers))
+	}
+	return ""
+}
+
+func containerStatus(state corev1.ContainerState) string {
+	switch {
+	case state.Waiting != nil:
+		return state.Waiting.Reason
+	case state.Terminated != nil && state.Terminated.Reason != "":
+		return state.Terminated.Reason
+	case state.Terminated != nil:
+		return fmt.Sprintf("ExitCode:%d", state.Terminated.ExitCode)
+	}
+	return ""
+}
