@@ -19,6 +19,22 @@ const (
 	HeldByPVC HeldReason = "PVC"
 	// HeldByScheduling: no node takes the pods.
 	HeldByScheduling HeldReason = "Scheduling"
+	// HeldByContainer: a container does not start, or crashes.
+	HeldByContainer HeldReason = "Container"
+	// HeldByInPlaceOnly: podUpdatePolicy is InPlaceOnly, and the change needs new pods.
+	HeldByInPlaceOnly HeldReason = "InPlaceOnly"
+	// HeldByOnDelete: the update strategy is OnDelete; pods change when somebody deletes them.
+	HeldByOnDelete HeldReason = "OnDelete"
+	// HeldByScaleStrategy: as many pods as scaleStrategy.maxUnavailable allows are starting already.
+	HeldByScaleStrategy HeldReason = "ScaleStrategy"
+	// HeldByGrace: the pods are out of service, for gracePeriodSeconds, before they are changed.
+	HeldByGrace HeldReason = "Grace"
+	// HeldBySurge: the pods stand in while others are changed in place.
+	HeldBySurge HeldReason = "Surge"
+	// HeldByUpdate: the kubelet is still making the change.
+	HeldByUpdate HeldReason = "Update"
+	// HeldByTermination: a pod that is still terminating keeps the place, or the volumes, of the next one.
+	HeldByTermination HeldReason = "Termination"
 )
 
 // HeldChange is a group of changes that wait for the same reason.

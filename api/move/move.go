@@ -1,0 +1,269 @@
+// Package move keeps an older version of a kind in step with its newest one by a table of field moves: the same rows
+// convert objects both ways, without loss, and derive the older version's schema.
+package move
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Kind is a kind that is served at one or two versions.
+type Kind struct {
+	Group string
+	Name  string // as in the field kind of an object
+	New   string // the newest version, in which the Go types are written and objects are stored
+	Old   string // the older version; empty if there is none
+	Rows  []Row  // what differs between the two; a field that no row names is the same in both
+}
+
+// Func turns the value of a field into the value it has in the other version; ok is false when the field is not there.
+// A false result leaves the field out of the other version.
+type Func func(value any, ok bool) (result any, there bool)
+
+// Row is one field that lies elsewhere, or is spelled differently, in the older version.
+//
+// Paths are written as spec.a.b, metadata.annotations[example.com/key] for keys that hold dots, and spec.list[].a for a
+// field of every item of a list, which must be the same list in both versions.
+type Row struct {
+	Old string // where it lies in the older version; empty: it has no place there
+	New string // where it lies in the newest version; empty: it has no place there
+
+	// Also is a second place in the older version. It is read, and wins, where it is set; it is never written.
+	Also string
+
+	// Container marks a pair of objects whose fields other rows move; the rules of the newest object's schema go with them.
+	Container bool
+
+	Up   Func // from the older version to the newest; nil: the value as it is
+	Down Func // from the newest version to the older; nil: the value as it is
+
+	// Schema turns the schema of the newest field into that of the older one; nil: the same.
+	Schema func(newest map[string]any) map[string]any
+}
+
+// Table is a kind whose rows have been read: ready to convert.
+type Table struct {
+	kind Kind
+	root *level
+}
+
+var (
+	errNoPath    = errors.New("a row needs a path in one version at least")
+	errOtherList = errors.New("both paths must go through the same list")
+	errAlso      = errors.New("a second old place needs a first one, outside lists")
+)
+
+// NewTable reads the rows of a kind; an error names the row that makes no sense.
+func NewTable(kind Kind) (*Table, error) {
+	root := &level{}
+	for i, r := range kind.Rows {
+		if err := root.add(r); err != nil {
+			return nil, fmt.Errorf("moves of %s: row %d (%q <-> %q): %w", kind.Name, i, r.Old, r.New, err)
+		}
+	}
+	root.sort()
+	return &Table{kind: kind, root: root}, nil
+}
+
+// Kind is what the table was made from.
+func (t *Table) Kind() Kind { return t.kind }
+
+// row is a Row with its paths taken apart.
+type row struct {
+	Row
+
+	old, new, also path
+}
+
+// from is the place that is emptied. The older one of two containers stays: it has other fields, too.
+func (r row) from(up bool) path {
+	switch {
+	case up && r.Container:
+		return nil
+	case up:
+		return r.old
+	default:
+		return r.new
+	}
+}
+
+func (r row) to(up bool) path {
+	if up {
+		return r.new
+	}
+	return r.old
+}
+
+// value is what the row makes of a field of the other version.
+func (r row) value(value any, ok, up bool) (any, bool) {
+	turn := r.Down
+	if up {
+		turn = r.Up
+	}
+	switch {
+	case turn != nil:
+		return turn(value, ok)
+	case r.Container:
+		return nil, false // an empty shell: what was in it has moved
+	default:
+		return value, ok
+	}
+}
+
+// level holds the rows of one object, or of every item of a list; rows below a further list are a level of their own.
+type level struct {
+	rows  []row
+	lists []list
+	up    order
+	down  order
+}
+
+type list struct {
+	path path
+	item *level
+}
+
+// order is in which order fields are taken out and put in: deeper ones are taken out before the objects that hold them,
+// and put in after them.
+type order struct {
+	cuts []cutting
+	puts []int // indexes of rows
+}
+
+type cutting struct {
+	row  int
+	path path
+}
+
+func (l *level) add(r Row) error {
+	if r.Old == "" && r.New == "" {
+		return errNoPath
+	}
+	read := row{Row: r}
+	for _, p := range []struct {
+		text string
+		path *path
+	}{{r.Old, &read.old}, {r.New, &read.new}, {r.Also, &read.also}} {
+		var err error
+		if *p.path, err = parsePath(p.text); err != nil {
+			return err
+		}
+	}
+	if len(read.also) > 0 && (len(read.old) == 0 || read.old.list() >= 0 || read.also.list() >= 0) {
+		return errAlso
+	}
+	return l.place(read)
+}
+
+// place puts a row at the level of its innermost list.
+func (l *level) place(r row) error {
+	at := max(r.old.list(), r.new.list())
+	if at < 0 {
+		l.rows = append(l.rows, r)
+		return nil
+	}
+	for _, p := range []*path{&r.old, &r.new} {
+		if len(*p) > 0 && (len(*p) <= at || (*p)[at] != eachItem) {
+			return errOtherList
+		}
+	}
+	prefix := r.old
+	if len(prefix) == 0 {
+		prefix = r.new
+	} else if len(r.new) > 0 && !slices.Equal(r.new[:at], prefix[:at]) {
+		return errOtherList
+	}
+	inner := l.list(prefix[:at])
+	r.old, r.new = r.old.after(at), r.new.after(at)
+	return inner.place(r)
+}
+
+func (l *level) list(at path) *level {
+	for _, known := range l.lists {
+		if slices.Equal(known.path, at) {
+			return known.item
+		}
+	}
+	l.lists = append(l.lists, list{path: at, item: &level{}})
+	return l.lists[len(l.lists)-1].item
+}
+
+func (l *level) sort() {
+	l.up, l.down = l.order(true), l.order(false)
+	for _, list := range l.lists {
+		list.item.sort()
+	}
+}
+
+func (l *level) order(up bool) order {
+	var o order
+	for i, r := range l.rows {
+		if len(r.from(up)) > 0 {
+			o.cuts = append(o.cuts, cutting{row: i, path: r.from(up)})
+		}
+		if up && len(r.also) > 0 {
+			o.cuts = append(o.cuts, cutting{row: i, path: r.also})
+		}
+		if len(r.to(up)) > 0 {
+			o.puts = append(o.puts, i)
+		}
+	}
+	slices.SortStableFunc(o.cuts, func(a, b cutting) int { return cmp.Compare(len(b.path), len(a.path)) })
+	slices.SortStableFunc(o.puts, func(a, b int) int {
+		return cmp.Compare(len(l.rows[a].to(up)), len(l.rows[b].to(up)))
+	})
+	return o
+}
+
+// apply moves the fields of an object, up to the newest version or down from it. The object given is left as it is; what
+// no row touches is shared with the result.
+func (l *level) apply(object map[string]any, up bool) map[string]any {
+	for _, list := range l.lists {
+		object = list.apply(object, up)
+	}
+	o := l.down
+	if up {
+		o = l.up
+	}
+	type field struct {
+		value     any
+		ok, fixed bool
+	}
+	found := make([]field, len(l.rows))
+	for _, c := range o.cuts {
+		var value any
+		var ok bool
+		object, value, ok = cut(object, c.path)
+		also := up && slices.Equal(c.path, l.rows[c.row].also)
+		if f := &found[c.row]; ok && (also || !f.fixed) {
+			*f = field{value: value, ok: true, fixed: also}
+		}
+	}
+	for _, i := range o.puts {
+		r := l.rows[i]
+		if found[i].fixed { // a second old place is spelled as the newest version is
+			object = put(object, r.to(up), found[i].value)
+		} else if value, ok := r.value(found[i].value, found[i].ok, up); ok {
+			object = put(object, r.to(up), value)
+		}
+	}
+	return object
+}
+
+func (list list) apply(object map[string]any, up bool) map[string]any {
+	value, _ := get(object, list.path)
+	items, ok := value.([]any)
+	if !ok {
+		return object
+	}
+	moved := make([]any, len(items))
+	for i, it := range items {
+		moved[i] = it
+		if fields, isObject := it.(map[string]any); isObject {
+			moved[i] = list.item.apply(fields, up)
+		}
+	}
+	return put(object, list.path, moved)
+}
