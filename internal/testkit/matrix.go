@@ -1,0 +1,82 @@
+package testkit
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// Scenario is one course of events that must end well, whatever the faults do to its writes. It makes its own namespace
+// and its own controller, sends the controller's requests through f, and asserts its end by itself.
+type Scenario func(t *testing.T, f *Faults)
+
+// Matrix runs a scenario once without faults, to count its writes, and then once for each of these writes and each fault.
+// The faults' plan is enumerated, so nothing here is left to chance. With -short only every fifth write is tried.
+func Matrix(t *testing.T, scenario Scenario) {
+	t.Helper()
+	var writes []string
+	if !t.Run("no fault", func(t *testing.T) {
+		f := NewFaults(nil)
+		scenario(t, f)
+		writes = f.Writes()
+	}) {
+		t.Fatal("the scenario fails without any fault: nothing is learned from the rest")
+	}
+	if len(writes) == 0 {
+		t.Fatal("the scenario wrote nothing through its Faults: is its client made from Faults.Config?")
+	}
+	stride := 1
+	if testing.Short() {
+		stride = 5
+	}
+	for n := 0; n < len(writes); n += stride {
+		for _, fault := range AllFaults() {
+			t.Run(fmt.Sprintf("write %d %s", n, fault), func(t *testing.T) {
+				f := NewFaults(map[int]Fault{n: fault})
+				scenario(t, f)
+				if len(f.Struck()) == 0 {
+					t.Logf("this run wrote less than the one without faults (%d writes): the fault never struck", len(f.Writes()))
+				}
+			})
+		}
+	}
+}
+
+// RandomMatrix runs a scenario several times with faults by chance. The seed of each run is in its name and its log; set
+// HOLDFAST_SEED to repeat one run.
+func RandomMatrix(t *testing.T, runs int, rate float64, scenario Scenario) {
+	t.Helper()
+	first, fixed := Seed(t)
+	if fixed {
+		runs = 1
+	}
+	for i := range uint64(max(runs, 0)) {
+		seed := first + i
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			f := RandomFaults(seed, rate)
+			defer func() {
+				if t.Failed() {
+					t.Logf("repeat with HOLDFAST_SEED=%d; what went wrong: %q", seed, f.Struck())
+				}
+			}()
+			scenario(t, f)
+		})
+	}
+}
+
+// Seed returns HOLDFAST_SEED and true, or a new seed and false, and logs it.
+func Seed(t testing.TB) (seed uint64, fixed bool) {
+	t.Helper()
+	if text := os.Getenv("HOLDFAST_SEED"); text != "" {
+		seed, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("HOLDFAST_SEED is no number: %v", err)
+		}
+		return seed, true
+	}
+	seed = uint64(time.Now().UnixNano()) % 1_000_000 //nolint:gosec // after 1970 it is positive
+	t.Logf("HOLDFAST_SEED=%d", seed)
+	return seed, false
+}
