@@ -1,13 +1,26 @@
+// Command holdfast-kube is a real Kubernetes in one binary.
 package main
 
 import (
-	_ "go.etcd.io/etcd/server/v3/embed"
-	_ "k8s.io/kubernetes/cmd/kube-apiserver/app"
-	_ "k8s.io/kubernetes/cmd/kube-controller-manager/app"
-	_ "k8s.io/kubernetes/cmd/kube-proxy/app"
-	_ "k8s.io/kubernetes/cmd/kube-scheduler/app"
-	_ "k8s.io/kubernetes/cmd/kubelet/app"
-	_ "sigs.k8s.io/kwok/pkg/kwok/controllers"
+	"context"
+	"fmt"
+	"os"
+
+	"k8s.io/component-base/cli"
+
+	"github.com/holdfast-io/holdfast/kube/internal/command"
 )
 
-func main() {}
+func main() {
+	ctx := context.Background()
+	if len(os.Args) > 1 {
+		if component := command.Component(ctx, os.Args[1]); component != nil {
+			os.Args = os.Args[1:]
+			os.Exit(cli.Run(component))
+		}
+	}
+	if err := command.Root().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
