@@ -123,3 +123,7 @@ func rootCause(err error) string {
 	}
 	return err.Error()
 }
+
+func isForbidden(err error) bool { return apierrors.IsForbidden(err) }
+
+func isCanceled(err error) bool { return errors.Is(err, context.Canceled) }

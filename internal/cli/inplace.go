@@ -9,17 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/pod"
-)
-
-const (
-	inPlaceStateKey   = "apps.kruise.io/inplace-update-state"
-	inPlaceGraceKey   = "apps.kruise.io/inplace-update-grace"
-	lifecycleStateKey = "lifecycle.apps.kruise.io/state"
-	specifiedDelete   = "apps.kruise.io/specified-delete"
-
-	inPlaceGate = corev1.PodConditionType("InPlaceUpdateReady")
-	kruiseGate  = corev1.PodConditionType("KruisePodReady")
 )
 
 // inPlaceState is what a pod remembers of its last change in place.
@@ -36,7 +27,7 @@ type inPlaceState struct {
 // inPlaceOf reads what a pod remembers; false when it was never changed in place.
 func inPlaceOf(p *corev1.Pod) (inPlaceState, bool) {
 	var state inPlaceState
-	raw := p.Annotations[inPlaceStateKey]
+	raw := p.Annotations[v1beta1.InPlaceUpdateState]
 	if raw == "" || json.Unmarshal([]byte(raw), &state) != nil {
 		return inPlaceState{}, false
 	}
@@ -63,7 +54,7 @@ func (s inPlaceState) pending(p *corev1.Pod) string {
 			return strings.TrimSpace(fmt.Sprintf("the node to resize it: %s %s", c.Reason, c.Message))
 		}
 	}
-	if c := pod.Condition(p, inPlaceGate); c != nil && c.Status == corev1.ConditionFalse {
+	if c := pod.Condition(p, v1beta1.InPlaceUpdateReady); c != nil && c.Status == corev1.ConditionFalse {
 		return "the kubelet to report its containers"
 	}
 	return ""

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/pod"
 )
 
@@ -88,13 +89,13 @@ func leaving(s Snapshot, p *corev1.Pod) (Change, bool) {
 			Since: p.DeletionTimestamp}, true
 	case p.DeletionTimestamp != nil:
 		return Change{State: ChangeDeleting, Message: "being deleted", Since: p.DeletionTimestamp}, true
-	case p.Labels[lifecycleStateKey] == "PreparingDelete":
+	case p.Labels[v1beta1.LifecycleStateKey] == "PreparingDelete":
 		return Change{State: ChangeDeleting, Reason: "Hook", Message: "to be deleted, waiting: " + hookText(s.Workload, p, "preDelete")}, true
-	case p.Labels[specifiedDelete] != "":
+	case p.Labels[v1beta1.SpecifiedDelete] != "":
 		change, held := heldBack(s, p)
 		change.State = ChangeDeleting
 		if !held {
-			change.Message = "to be deleted, as asked by its label " + specifiedDelete
+			change.Message = "to be deleted, as asked by its label " + v1beta1.SpecifiedDelete
 			return change, true
 		}
 		change.Message = "to be deleted, " + change.Message
@@ -105,13 +106,13 @@ func leaving(s Snapshot, p *corev1.Pod) (Change, bool) {
 
 // changing covers pods in the middle of a change in place, and those that a hook holds.
 func changing(s Snapshot, p *corev1.Pod, state inPlaceState, inPlace bool) (Change, bool) {
-	lifecycle := p.Labels[lifecycleStateKey]
+	lifecycle := p.Labels[v1beta1.LifecycleStateKey]
 	switch {
 	case lifecycle == "PreparingUpdate":
 		return Change{State: ChangeWaiting, Reason: "Hook", Message: "waiting: " + hookText(s.Workload, p, "inPlaceUpdate")}, true
 	case lifecycle == "PreparingNormal":
 		return Change{State: ChangeWaiting, Reason: "Hook", Message: "waiting: " + hookText(s.Workload, p, "preNormal")}, true
-	case p.Annotations[inPlaceGraceKey] != "":
+	case p.Annotations[v1beta1.InPlaceUpdateGrace] != "":
 		return Change{State: ChangeUpdating, Reason: "Grace", Message: "updating in place: taken out of traffic before the change"}, true
 	case !inPlace:
 		return Change{}, false

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -190,4 +191,18 @@ func (s *session) notFound(ctx context.Context, f found, err error) error {
 		failure.Fix = "there are: " + strings.Join(names, ", ") + "; another namespace is named with -n"
 	}
 	return failure
+}
+
+// podNames lists the pods of the namespace.
+func (s *session) podNames(ctx context.Context) []string {
+	heads := &metav1.PartialObjectMetadataList{}
+	heads.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	if err := s.client.List(ctx, heads, client.InNamespace(s.namespace)); err != nil {
+		return nil
+	}
+	var names []string
+	for _, head := range heads.Items {
+		names = append(names, head.Name)
+	}
+	return names
 }

@@ -11,13 +11,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/holdfast-io/holdfast/api/apps/v1beta1"
 )
 
 const (
 	changeCause          = "kubernetes.io/change-cause"
 	deploymentRevision   = "deployment.kubernetes.io/revision"
-	kruiseRevisionLabel  = "apps.kruise.io/controller-revision-hash"
-	restartedAnnotation  = "kubectl.kubernetes.io/restartedAt"
 	podTemplateHashLabel = appsv1.DefaultDeploymentUniqueLabelKey
 )
 
@@ -109,7 +109,7 @@ func templateImages(template map[string]any) []string {
 
 // revisionOf finds the revision that a pod's labels name.
 func revisionOf(pod *corev1.Pod, revisions []Revision) (Revision, bool) {
-	for _, key := range []string{appsv1.ControllerRevisionHashLabelKey, kruiseRevisionLabel, podTemplateHashLabel} {
+	for _, key := range []string{appsv1.ControllerRevisionHashLabelKey, v1beta1.ControllerRevisionHash, podTemplateHashLabel} {
 		for _, r := range revisions {
 			if r.is(pod.Labels[key]) {
 				return r, true

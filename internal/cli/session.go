@@ -136,4 +136,6 @@ func missingKind(k Kind, err error) error {
 }
 
 // gvkOf is a shorthand for list kinds.
-func gvkOf(f found) schema.GroupVersionKind { return f.GVK.GroupVersion().WithKind(f.GVK.Kind + "List") }
+func gvkOf(f found) schema.GroupVersionKind {
+	return f.GVK.GroupVersion().WithKind(f.GVK.Kind + "List")
+}

@@ -55,6 +55,9 @@ func orDash(s string) string {
 
 func lowerFirst(s string) string {
 	r, size := utf8.DecodeRuneInString(s)
+	if size == 0 {
+		return s
+	}
 	if len(s) > size && unicode.IsUpper([]rune(s[size:])[0]) {
 		return s // an abbreviation: PVC
 	}
