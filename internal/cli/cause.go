@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,8 +23,7 @@ func ofPod(e Evidence, p *corev1.Pod, now time.Time) []Finding {
 	}
 	if e.Workload.Object != nil {
 		change := changeOf(e.Snapshot, p)
-		hidden := found && (change.State == ChangeUpdating || change.State == ChangeDeleting) // told already
-		if held, waits := ofChange(e.Workload, change); waits && !hidden {
+		if held, waits := ofChange(e.Workload, change); waits && !(found && told(change)) {
 			findings = append(findings, held)
 		}
 	}
@@ -31,6 +31,12 @@ func ofPod(e Evidence, p *corev1.Pod, now time.Time) []Finding {
 		findings[i].Pods = []string{p.Name}
 	}
 	return findings
+}
+
+// told tells whether what keeps a pod from running already says why its change waits.
+func told(c Change) bool {
+	return c.State == ChangeUpdating || c.State == ChangeDeleting ||
+		slices.Contains([]string{"Image", "PVC", "Scheduling", "Container", "Update"}, c.Reason)
 }
 
 // running is the first thing that keeps a pod from running and counting.

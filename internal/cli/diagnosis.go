@@ -46,7 +46,8 @@ func causes() []string {
 	return []string{
 		"Stalled", "NotObserved", "Create", "Overlap",
 		"Claim", "Scheduling", "Node", "Volume", "Network", "Image", "Config", "Crash", "Init", "Start",
-		"Failed", "Probe", "Gate", "Marked", "MinReady", "Kubelet", "Grace", "Hook", "Finalizer", "Deleting",
+		"PVC", "Container", "Failed", "Probe", "Gate", "Marked", "MinReady", "Update", "Grace", "Surge", "Hook", "Finalizer",
+		"Deleting", "Termination", "ScaleStrategy", "InPlaceOnly",
 		"ProgressDeadlineExceeded", "Paused", "OnDelete", "Budget", "Partition", "Turn",
 	}
 }

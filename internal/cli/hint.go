@@ -60,9 +60,13 @@ func heldHint(w Workload, reason string) string {
 		return "delete the pods, or set the update strategy to RollingUpdate"
 	case "hook":
 		return "whoever watches the hook must take its label or finalizer off the pod, or set it"
-	case "kubelet", "turn", "grace", "surge":
+	case "update", "turn", "grace", "surge", "termination", "deleting":
 		return "wait"
-	case "scheduling", "image", "claim", "pvc":
+	case "scalestrategy":
+		return "wait for the pods that start, or raise spec.scaleStrategy.maxUnavailable"
+	case "inplaceonly":
+		return "take back the change of the fields that need a new pod, or set podUpdatePolicy to InPlaceIfPossible"
+	case "scheduling", "image", "pvc", "container":
 		return "kubectl holdfast why POD says more about each pod"
 	}
 	return ""
@@ -75,9 +79,9 @@ func ofChange(w Workload, c Change) (Finding, bool) {
 	}
 	reason := c.Reason
 	if reason == "" {
-		reason = map[string]string{ChangeDeleting: "Deleting", ChangeUpdating: "Kubelet"}[c.State]
+		reason = map[string]string{ChangeDeleting: "Deleting", ChangeUpdating: "Update"}[c.State]
 	}
-	why := strings.TrimPrefix(strings.TrimPrefix(c.Message, "waiting: "), "kept: ")
+	why := strings.TrimPrefix(strings.TrimPrefix(c.Message, "waiting: "), "updating in place: ")
 	what := "it waits at its old revision"
 	switch {
 	case c.State == ChangeKept:

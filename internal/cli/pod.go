@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/pod"
+	"github.com/holdfast-io/holdfast/internal/workload/inplace"
 )
 
 // PodView is a pod of a workload, and how it got, or gets, to its revision.
@@ -63,10 +64,10 @@ func viewPod(s Snapshot, p *corev1.Pod, now time.Time) PodView {
 
 // changeOf says how a pod got to its revision, or what keeps it from the next one.
 func changeOf(s Snapshot, p *corev1.Pod) Change {
-	state, inPlace := inPlaceOf(p)
+	state := inplace.Read(p)
 	steps := []func() (Change, bool){
 		func() (Change, bool) { return leaving(s, p) },
-		func() (Change, bool) { return changing(s, p, state, inPlace) },
+		func() (Change, bool) { return changing(s, p, state) },
 		func() (Change, bool) { return heldBack(s, p) },
 		func() (Change, bool) { return behind(s, p) },
 	}
@@ -75,8 +76,8 @@ func changeOf(s Snapshot, p *corev1.Pod) Change {
 			return change
 		}
 	}
-	if inPlace && revisionsAgree(p, s, state.Revision) {
-		return Change{State: ChangeInPlace, Since: &state.Updated}
+	if state != nil && revisionsAgree(p, s, state.Revision) {
+		return Change{State: ChangeInPlace, Since: &state.UpdateTimestamp}
 	}
 	return Change{State: ChangeCreated, Since: &p.CreationTimestamp}
 }
@@ -90,7 +91,7 @@ func leaving(s Snapshot, p *corev1.Pod) (Change, bool) {
 	case p.DeletionTimestamp != nil:
 		return Change{State: ChangeDeleting, Message: "being deleted", Since: p.DeletionTimestamp}, true
 	case p.Labels[v1beta1.LifecycleStateKey] == "PreparingDelete":
-		return Change{State: ChangeDeleting, Reason: "Hook", Message: "to be deleted, waiting: " + hookText(s.Workload, p, "preDelete")}, true
+		return Change{State: ChangeDeleting, Reason: "Hook", Message: "to be deleted, waiting: " + hookText(s.Workload, "preDelete")}, true
 	case p.Labels[v1beta1.SpecifiedDelete] != "":
 		change, held := heldBack(s, p)
 		change.State = ChangeDeleting
@@ -105,28 +106,32 @@ func leaving(s Snapshot, p *corev1.Pod) (Change, bool) {
 }
 
 // changing covers pods in the middle of a change in place, and those that a hook holds.
-func changing(s Snapshot, p *corev1.Pod, state inPlaceState, inPlace bool) (Change, bool) {
+func changing(s Snapshot, p *corev1.Pod, state *inplace.State) (Change, bool) {
 	lifecycle := p.Labels[v1beta1.LifecycleStateKey]
 	switch {
 	case lifecycle == "PreparingUpdate":
-		return Change{State: ChangeWaiting, Reason: "Hook", Message: "waiting: " + hookText(s.Workload, p, "inPlaceUpdate")}, true
+		return Change{State: ChangeWaiting, Reason: "Hook", Message: "waiting: " + hookText(s.Workload, "inPlaceUpdate")}, true
 	case lifecycle == "PreparingNormal":
-		return Change{State: ChangeWaiting, Reason: "Hook", Message: "waiting: " + hookText(s.Workload, p, "preNormal")}, true
+		return Change{State: ChangeWaiting, Reason: "Hook", Message: "waiting: " + hookText(s.Workload, "preNormal")}, true
 	case p.Annotations[v1beta1.InPlaceUpdateGrace] != "":
 		return Change{State: ChangeUpdating, Reason: "Grace", Message: "updating in place: taken out of traffic before the change"}, true
-	case !inPlace:
+	case state == nil:
 		return Change{}, false
 	}
-	since := &state.Updated
-	if text := state.pending(p); text != "" {
-		return Change{State: ChangeUpdating, Reason: "Kubelet", Message: "updating in place: waiting for " + text, Since: since}, true
+	since := &state.UpdateTimestamp
+	switch phase, waits := inplace.Progress(p); phase {
+	case inplace.Running:
+		return Change{State: ChangeUpdating, Reason: "Update", Message: "updating in place: " + waits, Since: since}, true
+	case inplace.NextBatch:
+		return Change{State: ChangeUpdating, Reason: "Update", Message: "updating in place: its next containers follow", Since: since}, true
+	case inplace.Idle:
 	}
 	switch lifecycle {
 	case "Updating":
 		return Change{State: ChangeUpdating, Message: "updating in place", Since: since}, true
 	case "Updated":
 		return Change{State: ChangeWaiting, Reason: "Hook", Since: since,
-			Message: "updated in place, waiting: " + hookText(s.Workload, p, "inPlaceUpdate")}, true
+			Message: "updated in place, waiting: " + hookText(s.Workload, "inPlaceUpdate")}, true
 	}
 	return Change{}, false
 }
@@ -142,10 +147,28 @@ func heldBack(s Snapshot, p *corev1.Pod) (Change, bool) {
 			if held.Message != "" {
 				message += " (" + held.Message + ")"
 			}
-			return Change{State: ChangeWaiting, Reason: held.Reason, Message: message}, true
+			return Change{State: heldState(held.Reason), Reason: held.Reason, Message: message}, true
 		}
 	}
 	return Change{}, false
+}
+
+// heldState tells what is kept by the user's wish from what waits.
+func heldState(reason string) string {
+	if reason == string(v1beta1.HeldByPartition) {
+		return ChangeKept
+	}
+	return ChangeWaiting
+}
+
+// inWords prefers the controller's own words for a reason: it names some of the pods only.
+func inWords(w Workload, c Change) Change {
+	for _, held := range w.held() {
+		if held.Reason == c.Reason && held.Message != "" {
+			c.Message = "waiting: " + lowerFirst(held.Reason) + " (" + held.Message + ")"
+		}
+	}
+	return c
 }
 
 // behind covers pods of an old revision for which the controller gives no reason: the spec tells.
@@ -154,21 +177,25 @@ func behind(s Snapshot, p *corev1.Pod) (Change, bool) {
 	if own, found := revisionOf(p, s.Revisions); !known || !found || own.Name == update.Name {
 		return Change{}, false
 	}
-	w := s.Workload
+	return inWords(s.Workload, behindOf(s.Workload)), true
+}
+
+// behindOf says what keeps the pods of old revisions, by the spec.
+func behindOf(w Workload) Change {
 	written, most := w.budget()
 	missing := w.desired() - w.number(w.Kind.Available, 0)
 	switch {
 	case w.paused():
-		return Change{State: ChangeWaiting, Reason: "Paused", Message: "waiting: paused"}, true
+		return Change{State: ChangeWaiting, Reason: "Paused", Message: "waiting: paused"}
 	case w.strategy() == "OnDelete":
-		return Change{State: ChangeWaiting, Reason: "OnDelete", Message: "waiting: OnDelete, until somebody deletes it"}, true
+		return Change{State: ChangeWaiting, Reason: "OnDelete", Message: "waiting: OnDelete, until somebody deletes it"}
 	case w.kept() > 0 && w.number(w.Kind.Updated, 0) >= w.toUpdate():
-		return Change{State: ChangeKept, Reason: "Partition", Message: fmt.Sprintf("kept: partition keeps %d", w.kept())}, true
+		return Change{State: ChangeKept, Reason: "Partition", Message: fmt.Sprintf("waiting: partition (keeps %d at their old revision)", w.kept())}
 	case missing >= most && missing > 0:
 		return Change{State: ChangeWaiting, Reason: "Budget",
-			Message: fmt.Sprintf("waiting: budget (maxUnavailable %s, %d unavailable)", written, missing)}, true
+			Message: fmt.Sprintf("waiting: budget (maxUnavailable %s, %d unavailable)", written, missing)}
 	}
-	return Change{State: ChangeWaiting, Reason: "Turn", Message: "waiting: its turn"}, true
+	return Change{State: ChangeWaiting, Reason: "Turn", Message: "waiting: its turn"}
 }
 
 // revisionsAgree tells whether a pod's labels name the revision id.
