@@ -40,10 +40,11 @@ func APIServer(t testing.TB) *Env {
 
 // newEnv starts the server, makes a client for it and installs our kinds.
 func newEnv() (*Env, error) {
-	config, err := sharedServer()
+	server, err := sharedServer()
 	if err != nil {
 		return nil, err
 	}
+	config := server.config
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -37,7 +38,8 @@ type Kubelet struct {
 	Client client.Client
 	// Namespace is where the pods are.
 	Namespace string
-	// Nodes are the names that pods are spread over, one after the other; none means node-1 to node-3. No Node objects are made.
+	// Nodes are the names that pods are spread over, one after the other; none means node-1 to node-3. Their Node objects are
+	// made as they are needed, and shared by all tests of the binary.
 	Nodes []string
 	// Hold keeps a pod from a transition for as long as it returns true. nil holds nothing back. For BindClaim, pod is nil.
 	Hold func(pod *corev1.Pod, next Transition) bool
@@ -144,7 +146,17 @@ func (k *Kubelet) bind(ctx context.Context, pod *corev1.Pod) error {
 	if len(nodes) == 0 {
 		nodes = []string{"node-1", "node-2", "node-3"}
 	}
-	target := &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: nodes[k.bound%len(nodes)]}}
+	name := nodes[k.bound%len(nodes)]
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}} // admission looks at it before it lets a pod be resized
+	node.Status.Allocatable = corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("1000"), corev1.ResourceMemory: resource.MustParse("1Ti"),
+		corev1.ResourcePods: resource.MustParse("1000000"),
+	}
+	node.Status.Capacity = node.Status.Allocatable
+	if err := k.Client.Create(ctx, node); err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	target := &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: name}}
 	if err := k.Client.SubResource("binding").Create(ctx, pod, target); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +25,7 @@ const startLimit = 90 * time.Second
 // guard runs the API server below a shell that holds the test process's pipe: when the test process ends, by whatever
 // means, the pipe closes, the server is killed and its directory removed. A clean-up inside the test process could do
 // neither after a panic, a timeout of go test, or a kill.
-const guard = `"$0" up --only apiserver --port 0 --data-dir "$1" 2>"$1/log" </dev/null &
+const guard = `"$0" up --only apiserver --port 0 --data-dir "$1/data" 2>"$1/stderr" </dev/null &
 kube=$!
 exec 1>&-
 cat >/dev/null
@@ -37,8 +38,15 @@ rm -rf "$1"
 // of a package share it and keep apart by namespace.
 var sharedServer = sync.OnceValues(startServer) //nolint:gochecknoglobals // set once, never changed; see above
 
-// startServer starts the API server as a child process and returns how to reach it.
-func startServer() (*rest.Config, error) {
+// server is a running API server.
+type server struct {
+	config *rest.Config
+	// pipe is what the guard waits on. It is kept here because an unreachable one would be closed by the garbage collector.
+	pipe io.Closer
+}
+
+// startServer starts the API server as a child process.
+func startServer() (*server, error) {
 	binary, err := kubeBinary()
 	if err != nil {
 		return nil, err
@@ -49,7 +57,8 @@ func startServer() (*rest.Config, error) {
 	}
 	cmd := exec.Command("/bin/sh", "-c", guard, binary, dir) //nolint:noctx // it lives as long as this process, by its pipe
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}    // Ctrl-C reaches this process only; the pipe does the rest
-	if _, err = cmd.StdinPipe(); err != nil {
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
 		return nil, fmt.Errorf("hold the API server's pipe: %w", err)
 	}
 	out, err := cmd.StdoutPipe()
@@ -61,14 +70,14 @@ func startServer() (*rest.Config, error) {
 	}
 	kubeconfig, err := awaitReady(bufio.NewScanner(out))
 	if err != nil {
-		return nil, fmt.Errorf("%s up --only apiserver: %w; its log ends: %s", binary, err, tail(filepath.Join(dir, "log")))
+		return nil, fmt.Errorf("%s up --only apiserver: %w; its log ends: %s", binary, err, tail(filepath.Join(dir, "stderr")))
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("read the API server's kubeconfig: %w", err)
 	}
 	config.QPS = -1 // a test waits for the server, never for its own limiter
-	return config, nil
+	return &server{config: config, pipe: pipe}, nil
 }
 
 // awaitReady reads the server's output until its ready line and returns the kubeconfig named there.

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/testkit"
 )
 
@@ -65,8 +66,8 @@ func TestOurKindsAreServed(t *testing.T) {
 	set := testkit.CloneSet()
 	set.Namespace = env.Namespace(t)
 	create(t, env, set)
-	if set.UID == "" || set.Spec.UpdateStrategy.Type == "" {
-		t.Errorf("the server gave no uid or no defaults: %+v", set)
+	if set.UID == "" || set.Generation != 1 {
+		t.Errorf("the server took it without a uid or a generation: %+v", set.ObjectMeta)
 	}
 }
 
@@ -261,7 +262,7 @@ func TestOracleSeesAMomentThatNobodyLookedAt(t *testing.T) {
 	set.Namespace = kubelet.Namespace
 	create(t, env, set)
 	oracle := testkit.NewOracle(t, env, set, set.Spec.Selector, testkit.Limits{Replicas: 2, MaxUnavailable: 1})
-	owner := metav1.NewControllerRef(set, set.GroupVersionKind())
+	owner := metav1.NewControllerRef(set, appsv1beta1.SchemeGroupVersion.WithKind("CloneSet"))
 	pods := []*corev1.Pod{newPod(kubelet.Namespace, "a"), newPod(kubelet.Namespace, "b")}
 	for _, pod := range pods {
 		pod.OwnerReferences = []metav1.OwnerReference{*owner}
