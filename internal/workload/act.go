@@ -1,0 +1,228 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/holdfast-io/holdfast/internal/reconcile"
+	"github.com/holdfast-io/holdfast/internal/workload/claim"
+)
+
+const (
+	// parallel bounds the writes of one workload that are under way at once.
+	parallel = 64
+	// firstWindow and lastWindow bound how many creations are tried before their answers are in.
+	firstWindow, lastWindow = 8, 512
+)
+
+// Error is what of a plan could not be done.
+type Error struct {
+	// Scale are failures to create or delete, Update failures to change.
+	Scale, Update error
+}
+
+// Error joins the failures.
+func (e *Error) Error() string { return errors.Join(e.Scale, e.Update).Error() }
+
+// Unwrap gives the failures to errors.Is and errors.As.
+func (e *Error) Unwrap() []error {
+	var all []error
+	for _, err := range []error{e.Scale, e.Update} {
+		if err != nil {
+			all = append(all, err)
+		}
+	}
+	return all
+}
+
+// pass is one Act: what several writers of it share.
+type pass struct {
+	engine *Engine
+	src    Source
+	state  State
+	plan   Plan
+	memory *memory
+
+	mu            sync.Mutex
+	scale, update []error
+	// born are the pods to be made, those that take the place of pods replaced in this pass among them.
+	born []Birth
+}
+
+// Act makes the changes of a plan. What it could not do comes back as *Error; the rest is done all the same, but for
+// creations, which stop at the first that fails.
+func (e *Engine) Act(ctx context.Context, src Source, state State, plan Plan) error {
+	p := &pass{engine: e, src: src, state: state, plan: plan, memory: e.memory(src.Owner), born: plan.Births}
+	each(plan.Steps, func(s Step) { p.step(ctx, s) })
+	p.claims(ctx)
+	p.births(ctx)
+	if err := e.trim(ctx, src, p.memory, state); err != nil {
+		p.failed(true, err)
+	}
+	p.bury(ctx)
+	return p.err()
+}
+
+// each runs do for all items, some at a time, and returns when all are done.
+func each[T any](items []T, do func(T)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, parallel)
+	for _, item := range items {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			do(item)
+		})
+	}
+	wg.Wait()
+}
+
+func (p *pass) failed(scale bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if scale {
+		p.scale = append(p.scale, err)
+	} else {
+		p.update = append(p.update, err)
+	}
+}
+
+// How many failures an error quotes; the others are very likely the same.
+const maxQuoted = 3
+
+func (p *pass) err() error {
+	if len(p.scale)+len(p.update) == 0 {
+		return nil
+	}
+	return &Error{Scale: join(p.scale), Update: join(p.update)}
+}
+
+func join(errs []error) error {
+	// A conflict means that something else changed first: it is looked at again anyway and must not hide what matters.
+	for i, err := range errs {
+		if !apierrors.IsConflict(err) {
+			errs[0], errs[i] = errs[i], errs[0]
+			break
+		}
+	}
+	if rest := len(errs) - maxQuoted; rest > 0 {
+		return errors.Join(append(errs[:maxQuoted:maxQuoted], fmt.Errorf("and %d more failures", rest))...)
+	}
+	return errors.Join(errs...)
+}
+
+// births creates pods in growing batches, so that a set whose pods are refused costs few attempts, and one whose pods are
+// welcome few round trips.
+func (p *pass) births(ctx context.Context) {
+	for rest := p.born; len(rest) > 0; {
+		p.memory.mu.Lock()
+		window := min(p.memory.window, len(rest))
+		p.memory.mu.Unlock()
+		failures := p.batch(ctx, rest[:window])
+		rest = rest[window:]
+		p.adjust(failures)
+		if len(failures) > 0 {
+			return
+		}
+	}
+}
+
+func (p *pass) batch(ctx context.Context, births []Birth) []error {
+	var mu sync.Mutex
+	var failures []error
+	each(births, func(b Birth) {
+		if err := p.create(ctx, b); err != nil {
+			mu.Lock()
+			failures = append(failures, err)
+			mu.Unlock()
+			p.failed(true, err)
+		}
+	})
+	return failures
+}
+
+// adjust opens the window while creations succeed, and narrows it when the API server pushes back or refuses them.
+func (p *pass) adjust(failures []error) {
+	p.memory.mu.Lock()
+	defer p.memory.mu.Unlock()
+	switch {
+	case len(failures) == 0:
+		p.memory.window = min(2*p.memory.window, lastWindow)
+	case apierrors.IsTooManyRequests(failures[0]) || apierrors.IsServerTimeout(failures[0]):
+		p.memory.window = max(1, p.memory.window/2)
+	default:
+		p.memory.window = 1
+	}
+}
+
+// claims grows, makes and deletes volume claims.
+func (p *pass) claims(ctx context.Context) {
+	for _, growth := range claim.Grown(p.src.Owner.GetName(), p.src.Claims, p.state.Claims) {
+		body := fmt.Appendf(nil, `{"spec":{"resources":{"requests":{"storage":%q}}}}`, growth.Size.String())
+		fresh := &corev1.PersistentVolumeClaim{}
+		fresh.Namespace, fresh.Name = growth.Claim.Namespace, growth.Claim.Name
+		if err := p.engine.Client.Patch(ctx, fresh, client.RawPatch("application/merge-patch+json", body)); err != nil {
+			p.failed(true, fmt.Errorf("grow claim %s/%s to %s as its template asks (its storage class must allow expansion): %w",
+				fresh.Namespace, fresh.Name, growth.Size.String(), err))
+			continue
+		}
+		p.memory.wrote(claimKind, fresh.ResourceVersion)
+		reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulResizePVC", "grew claim %s to %s", fresh.Name, growth.Size.String())
+	}
+	for _, id := range p.plan.Instances {
+		if err := p.ensureClaims(ctx, id); err != nil {
+			p.failed(true, err)
+		}
+	}
+	for _, c := range p.plan.Spent {
+		if err := p.engine.Client.Delete(ctx, c, client.Preconditions{UID: &c.UID}); client.IgnoreNotFound(err) != nil {
+			p.failed(true, fmt.Errorf("delete claim %s/%s, whose pod is gone: %w", c.Namespace, c.Name, err))
+			continue
+		}
+		reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulDeletePVC", "deleted claim %s, whose pod is gone", c.Name)
+	}
+}
+
+// ensureClaims makes the claims that the instance lacks.
+func (p *pass) ensureClaims(ctx context.Context, id string) error {
+	if len(p.src.Claims) == 0 || id == "" {
+		return nil
+	}
+	wanted := claim.New(p.src.Owner, p.src.Kind, p.src.Labels, p.src.Claims, id)
+	for _, c := range claim.Missing(wanted, p.state.Claims) {
+		switch err := p.engine.Client.Create(ctx, c); {
+		case apierrors.IsAlreadyExists(err):
+		case err != nil:
+			return fmt.Errorf("create claim %s/%s of a template: %w", c.Namespace, c.Name, err)
+		default:
+			p.memory.wrote(claimKind, c.ResourceVersion)
+		}
+	}
+	return nil
+}
+
+// bury deletes pods that have finished: their place is taken by others, and their names and claims would be in the way.
+func (p *pass) bury(ctx context.Context) {
+	for _, dead := range p.state.Gone {
+		if dead.DeletionTimestamp != nil || p.memory.isDeleted(dead) {
+			continue
+		}
+		if err := p.delete(ctx, dead); err != nil {
+			p.failed(true, err)
+			continue
+		}
+		reconcile.Event(ctx, corev1.EventTypeWarning, "FinishedPod", "deleted pod %s, which had ended as %s: %s", dead.Name, dead.Status.Phase, dead.Status.Reason)
+	}
+}
+
+func (m *memory) isDeleted(p *corev1.Pod) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.deleted[p.UID]
+}

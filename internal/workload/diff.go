@@ -1,0 +1,239 @@
+package workload
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/workload/hook"
+	"github.com/holdfast-io/holdfast/internal/workload/inplace"
+	"github.com/holdfast-io/holdfast/internal/workload/order"
+)
+
+// Diff lists every difference between the slots and the pods, whatever the limits: what is to be created, changed,
+// replaced, deleted. Changes of one verb come in the order in which they should be made.
+func Diff(set Set, state State) []Change {
+	d := match(set, state)
+	changes := make([]Change, 0, len(d.named)+len(d.surplus)+len(d.outdated)+d.missing())
+	for _, m := range d.named {
+		changes = append(changes, d.removeNamed(m))
+	}
+	for _, m := range d.surplus {
+		changes = append(changes, Change{Verb: Delete, Member: m, Why: "it is more than replicas asks for", Spare: true})
+	}
+	for i, m := range d.outdated {
+		changes = append(changes, d.update(m, i < d.updates))
+	}
+	for range d.missingOld {
+		changes = append(changes, Change{Verb: Create, Revision: state.Current.Name})
+	}
+	for range d.missingNew {
+		changes = append(changes, Change{Verb: Create, Revision: state.Update.Name})
+	}
+	return changes
+}
+
+// division is which pods fill the slots, and which slots and pods are left over.
+type division struct {
+	set   Set
+	state State
+	// named are to go because somebody named them; refill of them leave a slot behind.
+	named  []*Member
+	refill int
+	// surplus is beyond the slots.
+	surplus []*Member
+	// outdated are the pods of other revisions that keep a slot, the first to be changed first; updates of them are to be
+	// changed, the partition keeps the others.
+	outdated []*Member
+	updates  int
+	// missingNew and missingOld are slots without a pod, by revision.
+	missingNew, missingOld int
+}
+
+func (d *division) missing() int { return d.missingNew + d.missingOld }
+
+// match divides the pods over the slots: pods of the update revision first, then outdated ones that are to be changed.
+func match(set Set, state State) *division {
+	d := &division{set: set, state: state}
+	var updated, outdated []*Member
+	for i := range state.Members {
+		m := &state.Members[i]
+		switch {
+		case m.Named || set.Named[m.Pod.Name]:
+			d.named = append(d.named, m)
+		case set.IgnoreLeaving && m.State == appsv1beta1.LifecycleStatePreparingDelete:
+			d.surplus = append(d.surplus, m) // it goes on leaving, and its place is free already
+		case m.Revision == state.Update.Name:
+			updated = append(updated, m)
+		default:
+			outdated = append(outdated, m)
+		}
+	}
+	wantNew := 0
+	for _, slot := range set.Slots {
+		if slot.Revision == state.Update.Name {
+			wantNew++
+		}
+	}
+	wantOld := len(set.Slots) - wantNew
+
+	// Pods made as surge for a change in place only stand in until it is done: they fill no slot while an outdated pod
+	// could be changed to fill it.
+	standIns := d.standIns(len(updated), len(outdated), wantNew)
+	fill := min(len(updated)-standIns, wantNew)
+	keep := min(len(outdated), wantOld)
+	d.updates = min(wantNew-fill, len(outdated)-keep)
+	d.missingNew, d.missingOld = wantNew-fill-d.updates, wantOld-keep
+	spareNew, spareOld := len(updated)-fill, len(outdated)-keep-d.updates
+
+	// An updated pod is never taken back to an older revision: it holds an old slot as it is.
+	spareNew, d.missingOld = settle(spareNew, d.missingOld)
+	// A named pod holds its slot until it is gone.
+	d.refill = min(len(d.named), d.missing())
+	left, rest := settle(d.refill, d.missingNew)
+	_, d.missingOld = settle(left, d.missingOld)
+	d.missingNew = rest
+
+	d.choose(updated, outdated, spareNew, spareOld)
+	return d
+}
+
+// settle lets supply meet demand and returns what is left of both.
+func settle(supply, demand int) (int, int) {
+	met := min(supply, demand)
+	return supply - met, demand - met
+}
+
+func (d *division) standIns(updated, outdated, wantNew int) int {
+	beyond := updated + outdated + len(d.named) - len(d.set.Slots)
+	if d.set.Limits.Unavailable > 0 || !d.updatesInPlace() || beyond <= 0 || updated >= wantNew+beyond {
+		return 0
+	}
+	return min(d.set.Limits.Surge, beyond, updated)
+}
+
+// updatesInPlace reports whether outdated pods are changed in place.
+func (d *division) updatesInPlace() bool {
+	if d.set.Change == appsv1beta1.RecreatePodUpdatePolicy || d.set.Hold != "" {
+		return false
+	}
+	for name, path := range d.state.Paths {
+		if name != d.state.Update.Name && len(path.Blocked) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// choose picks the pods behind the numbers: the least missed are surplus, and of the rest the first in update order are
+// changed.
+func (d *division) choose(updated, outdated []*Member, spareNew, spareOld int) {
+	if spareNew+spareOld == 0 && (d.updates == 0 || len(outdated) == 0) {
+		d.outdated = outdated
+		return
+	}
+	all := make([]*corev1.Pod, 0, len(d.state.Members))
+	for i := range d.state.Members {
+		all = append(all, d.state.Members[i].Pod)
+	}
+	leaving := order.By(func(p *corev1.Pod) bool { return hook.State(p) == appsv1beta1.LifecycleStatePreparingDelete })
+	least := order.Chain(leaving, order.LeastMissed(all))
+	if spareNew > 0 {
+		sortMembers(updated, least)
+		d.surplus = append(d.surplus, updated[:spareNew]...)
+	}
+	if spareOld > 0 {
+		sortMembers(outdated, least)
+		d.surplus = append(d.surplus, outdated[:spareOld]...)
+		outdated = outdated[spareOld:]
+	}
+	d.outdated = d.updateOrder(outdated, least)
+}
+
+// updateOrder puts pods that are half way first, then follows the set's own order.
+func (d *division) updateOrder(members []*Member, least order.Less) []*Member {
+	begun := order.By(func(p *corev1.Pod) bool {
+		return hook.State(p) == appsv1beta1.LifecycleStatePreparingUpdate || inplace.Unready(p)
+	})
+	own := d.set.First
+	if own == nil {
+		own = order.Chain()
+	}
+	if len(d.set.Scatter) == 0 {
+		sortMembers(members, order.Chain(begun, own, least))
+		return members
+	}
+	sortMembers(members, order.Chain(own, least))
+	byPod := make(map[*corev1.Pod]*Member, len(members))
+	pods := make([]*corev1.Pod, 0, len(members))
+	for _, m := range members {
+		byPod[m.Pod] = m
+		pods = append(pods, m.Pod)
+	}
+	scattered := make([]*Member, 0, len(members))
+	for _, p := range order.Sort(order.Scatter(pods, d.set.Scatter), begun) {
+		scattered = append(scattered, byPod[p])
+	}
+	return scattered
+}
+
+func sortMembers(members []*Member, less order.Less) {
+	slices.SortStableFunc(members, func(a, b *Member) int { return less(a.Pod, b.Pod) })
+}
+
+// removeNamed deletes a named pod, or replaces it where its slot stays.
+func (d *division) removeNamed(m *Member) Change {
+	if d.refill == 0 {
+		return Change{Verb: Delete, Member: m, Why: "it was named to go"}
+	}
+	d.refill--
+	revision := d.state.Update.Name
+	if d.updates == 0 && m.Revision != revision && d.state.Current != nil && d.keepsOld() {
+		revision = d.state.Current.Name
+	}
+	return Change{Verb: Replace, Member: m, Revision: revision, Why: "it was named to go"}
+}
+
+// keepsOld reports whether the partition wants more old pods than there are.
+func (d *division) keepsOld() bool {
+	old := 0
+	for _, slot := range d.set.Slots {
+		if slot.Revision != d.state.Update.Name {
+			old++
+		}
+	}
+	return old > len(d.outdated)
+}
+
+// update brings an outdated pod to the update revision, or says why it stays.
+func (d *division) update(m *Member, wanted bool) Change {
+	target := d.state.Update.Name
+	c := Change{Verb: Replace, Member: m, Revision: target, Why: "its revision is outdated"}
+	path, known := d.state.Paths[m.Revision]
+	blocked := path.Blocked
+	if !known {
+		blocked = []string{"the revision " + m.Revision + ", which is not in the history any more"}
+	} else if names := path.Delta.NeedsDaemon(m.Pod); len(names) > 0 {
+		blocked = append(slices.Clip(blocked), fmt.Sprintf(
+			"the environment of container %s, which follows metadata and takes effect only when the container restarts",
+			strings.Join(names, ", ")))
+	}
+	if d.set.Change != appsv1beta1.RecreatePodUpdatePolicy && len(blocked) == 0 {
+		c.Verb = Update
+	}
+	switch {
+	case d.set.Hold != "":
+		c.Hold, c.Message = d.set.Hold, d.set.HoldMessage
+	case !wanted:
+		c.Hold = appsv1beta1.HeldByPartition
+		c.Message = "partition keeps them at their revision; lower it to go on"
+	case c.Verb == Replace && d.set.Change == appsv1beta1.InPlaceOnlyPodUpdatePolicy:
+		c.Hold = appsv1beta1.HeldByInPlaceOnly
+		c.Message = "podUpdatePolicy is InPlaceOnly and these cannot be changed in place: " + strings.Join(blocked, ", ") +
+			"; take the change back, or set InPlaceIfPossible"
+	}
+	return c
+}

@@ -1,0 +1,281 @@
+package workload
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/holdfast-io/holdfast/internal/pod"
+	"github.com/holdfast-io/holdfast/internal/reconcile"
+	"github.com/holdfast-io/holdfast/internal/workload/claim"
+)
+
+// Position tells how far the cache has got with a kind.
+type Position interface {
+	// Synced returns the resourceVersion up to which the cache shows every object of the kind; false when it does not know.
+	Synced(kind schema.GroupVersionKind) (resourceVersion string, ok bool)
+}
+
+// Engine observes workloads and changes their pods. It is safe for concurrent use on different workloads.
+type Engine struct {
+	// Client reads from the cache and writes to the API server.
+	Client client.Client
+	// Live reads from the API server.
+	Live client.Reader
+	// Position of the cache behind Client.
+	Position Position
+	Clock    clock.PassiveClock
+
+	memories memories
+}
+
+var (
+	podKind      = corev1.SchemeGroupVersion.WithKind("Pod")
+	claimKind    = corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim")
+	revisionKind = appsv1.SchemeGroupVersion.WithKind("ControllerRevision")
+)
+
+// How long a pass waits for the cache to show the writes of the one before, until it looks again. The events that bring the
+// cache up to date wake the workload earlier.
+const cacheInterval = 100 * time.Millisecond
+
+// OwnerIndex is the name of the cache's index from an object to its controller's UID.
+const OwnerIndex = "holdfast.io/owner-uid"
+
+// orphan is the index value of objects without a controller.
+const orphan = "none"
+
+// IndexOwner computes the value of OwnerIndex.
+func IndexOwner(o client.Object) []string {
+	if ref := metav1.GetControllerOfNoCopy(o); ref != nil {
+		return []string{string(ref.UID)}
+	}
+	return []string{orphan}
+}
+
+// Index makes the indexes that Observe reads by.
+func Index(ctx context.Context, indexer client.FieldIndexer) error {
+	for _, o := range []client.Object{&corev1.Pod{}, &corev1.PersistentVolumeClaim{}, &appsv1.ControllerRevision{}} {
+		if err := indexer.IndexField(ctx, o, OwnerIndex, IndexOwner); err != nil {
+			return fmt.Errorf("index %T by owner: %w", o, err)
+		}
+	}
+	return nil
+}
+
+// Forget drops what is remembered of a workload that is gone.
+func (e *Engine) Forget(key types.NamespacedName) { e.memories.forget(key) }
+
+func (e *Engine) memory(owner client.Object) *memory {
+	return e.memories.of(client.ObjectKeyFromObject(owner), owner.GetUID())
+}
+
+// Observe reads the pods, claims and revisions of a workload. It writes only what belongs to seeing clearly: the revision
+// of a new template, and the ownership of pods that the selector gains or loses.
+func (e *Engine) Observe(ctx context.Context, src Source) (State, error) {
+	m := e.memory(src.Owner)
+	if err := e.resolve(ctx, src, m); err != nil {
+		return State{}, err
+	}
+	if err := e.caughtUp(m); err != nil {
+		return State{}, err
+	}
+	pods, err := e.pods(ctx, src, m)
+	if err != nil {
+		return State{}, err
+	}
+	state := State{names: newNames(string(src.Owner.GetUID())), taken: map[string]bool{}, CollisionCount: src.CollisionCount}
+	if state.Claims, err = e.ownedClaims(ctx, src); err != nil {
+		return State{}, err
+	}
+	if err := e.revisions(ctx, src, m, &state); err != nil {
+		return State{}, err
+	}
+	e.sort(src, m, pods, &state)
+	return state, e.paths(m, &state)
+}
+
+// caughtUp makes sure that the cache shows our own writes.
+func (e *Engine) caughtUp(m *memory) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for kind, written := range m.written {
+		synced, known := e.Position.Synced(kind)
+		if known && newer(written, synced) {
+			return reconcile.Wait(cacheInterval, fmt.Sprintf("the cache shows %ss up to version %s, our last write is %s", kind.Kind, synced, written))
+		}
+		delete(m.written, kind)
+	}
+	return nil
+}
+
+// resolve asks the API server about pods whose last write ended without an answer.
+func (e *Engine) resolve(ctx context.Context, src Source, m *memory) error {
+	m.mu.Lock()
+	unsure := make([]string, 0, len(m.unsure))
+	for name := range m.unsure {
+		unsure = append(unsure, name)
+	}
+	m.mu.Unlock()
+	for _, name := range unsure {
+		var p corev1.Pod
+		err := e.Live.Get(ctx, types.NamespacedName{Namespace: src.Owner.GetNamespace(), Name: name}, &p)
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return fmt.Errorf("find out whether the last write of pod %s/%s happened: %w", src.Owner.GetNamespace(), name, err)
+		default:
+			m.wrote(podKind, p.ResourceVersion)
+		}
+		m.mu.Lock()
+		delete(m.unsure, name)
+		m.mu.Unlock()
+	}
+	return nil
+}
+
+// pods lists the workload's pods without copying them, adopts orphans that the selector matches, and lets pods go that it
+// does not match any more.
+func (e *Engine) pods(ctx context.Context, src Source, m *memory) ([]*corev1.Pod, error) {
+	owned, err := e.list(ctx, src, string(src.Owner.GetUID()))
+	if err != nil {
+		return nil, err
+	}
+	orphans, err := e.list(ctx, src, orphan)
+	if err != nil {
+		return nil, err
+	}
+	kept := make([]*corev1.Pod, 0, len(owned.Items))
+	changed := false
+	for i := range owned.Items {
+		p := &owned.Items[i]
+		if src.Selector.Matches(labels.Set(p.Labels)) || pod.Terminating(p) {
+			kept = append(kept, p)
+			continue
+		}
+		if err := e.release(ctx, src, m, p); err != nil {
+			return nil, err
+		}
+	}
+	for i := range orphans.Items {
+		p := &orphans.Items[i]
+		if !pod.Active(p) || !src.Selector.Matches(labels.Set(p.Labels)) {
+			continue
+		}
+		if err := e.adopt(ctx, src, m, p); err != nil {
+			return nil, err
+		}
+		changed = true
+	}
+	if changed {
+		return nil, reconcile.Wait(cacheInterval, "pods were adopted")
+	}
+	return kept, nil
+}
+
+func (e *Engine) list(ctx context.Context, src Source, owner string) (*corev1.PodList, error) {
+	var pods corev1.PodList
+	err := e.Client.List(ctx, &pods, client.InNamespace(src.Owner.GetNamespace()),
+		client.MatchingFields{OwnerIndex: owner}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("list the pods of %s %s: %w", src.Kind.Kind, client.ObjectKeyFromObject(src.Owner), err)
+	}
+	return &pods, nil
+}
+
+func (e *Engine) adopt(ctx context.Context, src Source, m *memory, p *corev1.Pod) error {
+	live, ok := src.Owner.DeepCopyObject().(client.Object)
+	if !ok {
+		return fmt.Errorf("copy %s: not an API object", src.Kind.Kind)
+	}
+	// The cache may show an owner that is gone; a pod given to it would be collected as garbage.
+	if err := e.Live.Get(ctx, client.ObjectKeyFromObject(src.Owner), live); err != nil {
+		return fmt.Errorf("read %s before it adopts pod %s: %w", src.Kind.Kind, p.Name, err)
+	}
+	if live.GetUID() != src.Owner.GetUID() || live.GetDeletionTimestamp() != nil {
+		return reconcile.Wait(cacheInterval, "the owner is being deleted and adopts no pods")
+	}
+	ref := metav1.NewControllerRef(src.Owner, src.Kind)
+	body := patch{Metadata: patchMeta{UID: p.UID, ResourceVersion: p.ResourceVersion, OwnerReferences: []any{ref}}}
+	if err := e.patchPod(ctx, m, p, body, ""); err != nil {
+		return fmt.Errorf("adopt pod %s/%s: %w", p.Namespace, p.Name, err)
+	}
+	reconcile.Event(ctx, corev1.EventTypeNormal, "Adopted", "adopted pod %s, which the selector matches", p.Name)
+	return nil
+}
+
+func (e *Engine) release(ctx context.Context, src Source, m *memory, p *corev1.Pod) error {
+	remove := map[string]string{"$patch": "delete", "uid": string(src.Owner.GetUID())}
+	body := patch{Metadata: patchMeta{UID: p.UID, OwnerReferences: []any{remove}}}
+	if err := e.patchPod(ctx, m, p, body, ""); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("release pod %s/%s, which the selector no longer matches: %w", p.Namespace, p.Name, err)
+	}
+	reconcile.Event(ctx, corev1.EventTypeNormal, "Released", "released pod %s, which the selector no longer matches", p.Name)
+	return nil
+}
+
+func (e *Engine) ownedClaims(ctx context.Context, src Source) ([]*corev1.PersistentVolumeClaim, error) {
+	var list corev1.PersistentVolumeClaimList
+	err := e.Client.List(ctx, &list, client.InNamespace(src.Owner.GetNamespace()),
+		client.MatchingFields{OwnerIndex: string(src.Owner.GetUID())}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("list the volume claims of %s %s: %w", src.Kind.Kind, client.ObjectKeyFromObject(src.Owner), err)
+	}
+	claims := make([]*corev1.PersistentVolumeClaim, 0, len(list.Items))
+	for i := range list.Items {
+		claims = append(claims, &list.Items[i])
+	}
+	return claims, nil
+}
+
+// sort divides the pods into members and those that hold no place, and collects the ids in use.
+func (e *Engine) sort(src Source, m *memory, pods []*corev1.Pod, state *State) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := e.Clock.Now()
+	known := make(map[types.UID]facts, len(pods))
+	deleted := make(map[types.UID]bool, len(m.deleted))
+	state.Members = make([]Member, 0, len(pods))
+	for _, p := range pods {
+		state.taken[claim.Instance(p)] = true
+		state.taken[suffix(src.Owner.GetName(), p.Name)] = true
+		if m.deleted[p.UID] && !pod.Terminating(p) {
+			deleted[p.UID] = true
+		}
+		if !pod.Active(p) || deleted[p.UID] {
+			state.Gone = append(state.Gone, p)
+			continue
+		}
+		f, same := m.facts[p.UID]
+		if !same || f.resourceVersion != p.ResourceVersion {
+			f = look(p)
+		}
+		known[p.UID] = f
+		state.Members = append(state.Members, f.member(p, src.MinReady, now))
+	}
+	for _, c := range state.Claims {
+		state.taken[claim.Instance(c)] = true
+	}
+	for id := range m.foreign {
+		state.taken[id] = true
+	}
+	m.facts, m.deleted = known, deleted
+}
+
+// suffix returns what follows the set's name in the pod's.
+func suffix(set, name string) string {
+	if len(name) <= len(set)+1 {
+		return ""
+	}
+	return name[len(set)+1:]
+}

@@ -1,0 +1,172 @@
+// Package workload is the engine under every workload: it observes the pods of a set, lists what differs from what is
+// wanted, keeps what may be changed now - each change held back with its reason - and makes those changes.
+package workload
+
+import (
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/workload/inplace"
+	"github.com/holdfast-io/holdfast/internal/workload/order"
+)
+
+// Source is what a workload brings to be observed: whose pods, and how new ones look.
+type Source struct {
+	Owner    client.Object
+	Kind     schema.GroupVersionKind
+	Selector labels.Selector
+	// Labels of the selector, put on revisions and claims so that they can be found by it.
+	Labels   map[string]string
+	Template *corev1.PodTemplateSpec
+	Claims   []corev1.PersistentVolumeClaim
+	// CurrentRevision is the revision that the status names as the one before this update.
+	CurrentRevision string
+	CollisionCount  *int32
+	HistoryLimit    *int32
+	MinReady        time.Duration
+}
+
+// Set is a workload as the engine decides about it. It holds no client.
+type Set struct {
+	// Slots are the places that should hold a pod.
+	Slots  []Slot
+	Limits Limits
+	// First orders the pods to be changed: the first is changed first. Scatter then spreads them.
+	First   order.Less
+	Scatter appsv1beta1.UpdateScatterStrategy
+	// Change says how a pod gets to another revision.
+	Change appsv1beta1.PodUpdatePolicyType
+	// Grace is how long a pod is not ready before it is changed in place.
+	Grace time.Duration
+	// Hold keeps every pod at its revision, for this reason and with this message; "" holds none.
+	Hold        appsv1beta1.HeldReason
+	HoldMessage string
+	// Named pods are to go, whatever else is true of them.
+	Named map[string]bool
+	// Lifecycle hooks of the pods.
+	Lifecycle *appsv1beta1.Lifecycle
+	// ReuseClaims gives the claims of a pod that is gone to the pod that takes its place.
+	ReuseClaims bool
+	// IgnoreLeaving does not count pods that wait for their preDelete hook.
+	IgnoreLeaving bool
+	// Claims are the templates of the volume claims that each instance has.
+	Claims []corev1.PersistentVolumeClaim
+	// Gates that new pods get beyond those of their template.
+	Gates []corev1.PodConditionType
+}
+
+// Slot is a place that should hold a pod. Any pod of the revision can hold it.
+type Slot struct {
+	Revision string
+}
+
+// Limits are how much may be missing, or too much, at a time.
+type Limits struct {
+	// Unavailable is how many of the slots may be without an available pod because of us.
+	Unavailable int
+	// Surge is how many pods there may be beyond the slots.
+	Surge int
+	// Starting is how many pods that are not available yet stop the creation of more; negative: no such limit.
+	Starting int
+}
+
+// State is what was observed of a workload. The objects in it are shared with the cache: nobody changes them.
+type State struct {
+	// Members are the active pods.
+	Members []Member
+	// Gone are the pods that hold no place: terminating ones and finished ones.
+	Gone   []*corev1.Pod
+	Claims []*corev1.PersistentVolumeClaim
+	// History holds all revisions; Update is the one of the template, Current the one before.
+	History         []*appsv1.ControllerRevision
+	Update, Current *appsv1.ControllerRevision
+	CollisionCount  *int32
+	// Paths tell, for each revision that a member runs, how it becomes the update revision.
+	Paths map[string]Path
+	names names
+	taken map[string]bool
+}
+
+// Path is how a pod of one revision becomes one of another.
+type Path struct {
+	Delta inplace.Delta
+	// Blocked are the fields that cannot be changed in place; none: all can.
+	Blocked []string
+}
+
+// Verb is what a change does.
+type Verb string
+
+// The verbs.
+const (
+	// Create makes a pod for a slot.
+	Create Verb = "create"
+	// Delete takes a pod away that is too much, or that somebody named.
+	Delete Verb = "delete"
+	// Replace takes a pod of an old revision away and makes one of the new.
+	Replace Verb = "replace"
+	// Update changes a pod in place.
+	Update Verb = "update"
+	// Refresh brings a pod's labels and readiness gates up to date with what it is.
+	Refresh Verb = "refresh"
+)
+
+// Change is one difference between what is and what should be.
+type Change struct {
+	Verb     Verb
+	Member   *Member
+	Revision string
+	// Why says what the change is for, for events.
+	Why string
+	// Hold is why the change must wait whatever the limits say; "" when only limits count.
+	Hold    appsv1beta1.HeldReason
+	Message string
+	// Spare marks the deletion of a pod beyond the slots, which a running update may still need as its surge.
+	Spare bool
+}
+
+// Held is a change that waits, and why.
+type Held struct {
+	Change  Change
+	Reason  appsv1beta1.HeldReason
+	Message string
+}
+
+// Birth is a pod to be made: its id and its revision.
+type Birth struct {
+	ID       string
+	Revision string
+}
+
+// Step is a change of an existing pod, with how far it may go now.
+type Step struct {
+	Change Change
+	Update inplace.Step
+	// Mark moves the pod to this lifecycle state instead of, or together with, the change.
+	Mark appsv1beta1.LifecycleState
+	// Then is the id of the pod that takes the place of a replaced one; "" leaves that to a later pass.
+	Then string
+	// Conditions are the readiness gates to be set.
+	Conditions []corev1.PodCondition
+}
+
+// Plan is what is to be done now, and what is not, and why.
+type Plan struct {
+	Births []Birth
+	Steps  []Step
+	Held   []Held
+	// Again is when time alone will allow more; 0: never.
+	Again time.Duration
+	// Spent claims belong to instances that are gone for good.
+	Spent []*corev1.PersistentVolumeClaim
+	// Instances are the ids of pods that wait for a node and may lack a claim.
+	Instances []string
+	// Set that the plan is for: how pods are born and changed.
+	Set Set
+}
