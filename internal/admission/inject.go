@@ -3,11 +3,13 @@ package admission
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -109,32 +111,48 @@ func setBundle(config *admissionregistrationv1.WebhookClientConfig, bundle []byt
 
 // Converted is a CustomResourceDefinition whose versions our server converts into each other.
 func Converted(c client.Client, endpoint Endpoint, crd string) Target {
-	return &conversion{c, endpoint, crd}
+	return &conversion{client: c, endpoint: endpoint, crd: crd}
 }
 
 type conversion struct {
 	client   client.Client
 	endpoint Endpoint
 	crd      string
+
+	// The version of the definition that was found right for bundle: a definition is large, and hardly ever changes.
+	right  string
+	bundle []byte
 }
 
 func (t *conversion) String() string { return "customresourcedefinition " + t.crd }
 
 func (t *conversion) Inject(ctx context.Context, bundle []byte) (bool, error) {
+	meta := &metav1.PartialObjectMetadata{}
+	meta.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
+	if err := t.client.Get(ctx, types.NamespacedName{Name: t.crd}, meta); err != nil {
+		return absent(err)
+	}
+	if meta.ResourceVersion == t.right && bytes.Equal(bundle, t.bundle) {
+		return false, nil
+	}
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	if err := t.client.Get(ctx, types.NamespacedName{Name: t.crd}, crd); err != nil {
 		return absent(err)
 	}
-	if len(crd.Spec.Versions) < 2 {
-		return false, nil
+	if want := t.want(bundle); len(crd.Spec.Versions) > 1 && !sameConversion(crd.Spec.Conversion, want) {
+		patch, err := json.Marshal(map[string]any{
+			"metadata": map[string]any{"resourceVersion": crd.ResourceVersion},
+			"spec":     map[string]any{"conversion": want},
+		})
+		if err != nil {
+			return false, fmt.Errorf("encode the patch: %w", err)
+		}
+		if err := t.client.Patch(ctx, crd, client.RawPatch(types.MergePatchType, patch)); err != nil {
+			return absent(err)
+		}
 	}
-	want := t.want(bundle)
-	if sameConversion(crd.Spec.Conversion, want) {
-		return false, nil
-	}
-	before := crd.DeepCopy()
-	crd.Spec.Conversion = want
-	return absent(t.client.Patch(ctx, crd, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
+	t.right, t.bundle = crd.ResourceVersion, bundle
+	return false, nil
 }
 
 func (t *conversion) want(bundle []byte) *apiextensionsv1.CustomResourceConversion {

@@ -55,6 +55,8 @@ type Keeper struct {
 	Targets []Target
 	Clock   clock.WithTicker
 	Log     logr.Logger
+	// Elected is closed when this replica may hand out the certificate; nil: it always may.
+	Elected <-chan struct{}
 
 	serving  atomic.Pointer[tls.Certificate]
 	injected atomic.Bool
@@ -63,6 +65,7 @@ type Keeper struct {
 // Run keeps the certificate until ctx ends. It never gives up: an API server that is away comes back.
 func (k *Keeper) Run(ctx context.Context) {
 	told := ""
+	elected := k.Elected
 	for {
 		complete, err := k.Keep(ctx)
 		if err != nil && ctx.Err() == nil && err.Error() != told {
@@ -81,6 +84,9 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
+		case <-elected:
+			elected = nil // once: it stays closed
+			timer.Stop()
 		case <-timer.C():
 		}
 	}
@@ -99,6 +105,10 @@ func (k *Keeper) Keep(ctx context.Context) (complete bool, err error) {
 	if old := k.serving.Swap(&pair); old == nil || !old.Leaf.Equal(pair.Leaf) {
 		k.Log.Info("serving certificate in use", "until", pair.Leaf.NotAfter, "names", k.Names)
 	}
+	if !k.mayInject() {
+		k.injected.Store(true)
+		return true, nil
+	}
 	complete = true
 	var errs []error
 	for _, target := range k.Targets {
@@ -113,6 +123,18 @@ func (k *Keeper) Keep(ctx context.Context) (complete bool, err error) {
 	}
 	k.injected.Store(true)
 	return complete, nil
+}
+
+func (k *Keeper) mayInject() bool {
+	if k.Elected == nil {
+		return true
+	}
+	select {
+	case <-k.Elected:
+		return true
+	default:
+		return false
+	}
 }
 
 // share reads the certificates, renews them where needed, and agrees on them with the other replicas: whoever writes

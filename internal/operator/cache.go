@@ -1,0 +1,95 @@
+package operator
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/tools/cache"
+	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// cacheOptions make the cache small: at 5,000 pods it is nearly all of the operator's memory.
+func cacheOptions() ctrlcache.Options {
+	return ctrlcache.Options{
+		DefaultTransform: bare,
+		ByObject:         map[client.Object]ctrlcache.ByObject{&corev1.Pod{}: {Transform: slim}},
+	}
+}
+
+// bare drops what no controller reads of any object.
+func bare(in any) (any, error) {
+	if tombstone, ok := in.(cache.DeletedFinalStateUnknown); ok {
+		return tombstone, nil
+	}
+	obj, err := meta.Accessor(in)
+	if err != nil {
+		return nil, fmt.Errorf("strip a cached object: %w", err)
+	}
+	obj.SetManagedFields(nil)
+	if _, ok := obj.GetAnnotations()[corev1.LastAppliedConfigAnnotation]; ok {
+		kept := map[string]string{}
+		for key, value := range obj.GetAnnotations() {
+			if key != corev1.LastAppliedConfigAnnotation {
+				kept[key] = value
+			}
+		}
+		obj.SetAnnotations(kept)
+	}
+	return in, nil
+}
+
+// slim keeps of a pod what the controllers decide by: its metadata, where it runs, its containers' names, images, env,
+// ports and resources, its gates, priority, grace and claims, and the whole status. A cached pod must therefore never be
+// written back with an update: what it lacks would be taken away. Patches made from what changed are safe.
+func slim(in any) (any, error) {
+	if _, err := bare(in); err != nil {
+		return nil, err
+	}
+	pod, ok := in.(*corev1.Pod)
+	if !ok {
+		return in, nil
+	}
+	spec := &pod.Spec
+	pod.Spec = corev1.PodSpec{
+		NodeName:                      spec.NodeName,
+		Hostname:                      spec.Hostname,
+		Subdomain:                     spec.Subdomain,
+		RestartPolicy:                 spec.RestartPolicy,
+		InitContainers:                slimContainers(spec.InitContainers),
+		Containers:                    slimContainers(spec.Containers),
+		Resources:                     spec.Resources,
+		ReadinessGates:                spec.ReadinessGates,
+		SchedulingGates:               spec.SchedulingGates,
+		TerminationGracePeriodSeconds: spec.TerminationGracePeriodSeconds,
+		Priority:                      spec.Priority,
+		PriorityClassName:             spec.PriorityClassName,
+		Volumes:                       claimsOnly(spec.Volumes),
+	}
+	return pod, nil
+}
+
+func slimContainers(all []corev1.Container) []corev1.Container {
+	if len(all) == 0 {
+		return nil
+	}
+	out := make([]corev1.Container, len(all))
+	for i, c := range all {
+		out[i] = corev1.Container{
+			Name: c.Name, Image: c.Image, Env: c.Env, EnvFrom: c.EnvFrom, Resources: c.Resources, Ports: c.Ports,
+			RestartPolicy: c.RestartPolicy, ResizePolicy: c.ResizePolicy,
+		}
+	}
+	return out
+}
+
+func claimsOnly(all []corev1.Volume) []corev1.Volume {
+	var out []corev1.Volume
+	for _, v := range all {
+		if v.PersistentVolumeClaim != nil {
+			out = append(out, v)
+		}
+	}
+	return out
+}

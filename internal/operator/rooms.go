@@ -1,0 +1,52 @@
+package operator
+
+import (
+	"context"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/holdfast-io/holdfast/internal/admission"
+	"github.com/holdfast-io/holdfast/internal/reconcile"
+)
+
+// Deps is what the operator hands to its rooms.
+type Deps struct {
+	// Manager that controllers are registered with; see reconcile.Register.
+	Manager manager.Manager
+	// Client reads from the cache and writes to the API server, at the rate of --kube-api-qps.
+	Client client.Client
+	// Live reads from the API server itself, for the few questions that a cache must not answer.
+	Live   client.Reader
+	Scheme *runtime.Scheme
+	Clock  clock.WithTicker
+	Log    logr.Logger
+	// QPS and Burst are what Client may send, for rooms that pace themselves.
+	QPS   float32
+	Burst int
+	// Frame are the options of the frame of the controller named name.
+	Frame func(name string) reconcile.Options
+}
+
+// Room is one part of the operator: a kind with its controller and its admission.
+type Room struct {
+	// Name of the part in --enable and --disable, and of its controller.
+	Name string
+	// Help says in half a sentence what the part keeps true.
+	Help string
+	// CRDs are the names of the definitions that the part serves.
+	CRDs []string
+	// Start registers the controllers; nil: the part has none.
+	Start func(ctx context.Context, d Deps) error
+	// Hooks are the part's webhooks. It is also called with nothing but a Scheme, to write the manifests: a hook may use
+	// the other dependencies only when it is asked.
+	Hooks func(d Deps) []admission.Hook
+}
+
+// Rooms is the one list of what the operator does. Whoever adds a kind adds it here.
+func Rooms() []Room {
+	return []Room{}
+}
