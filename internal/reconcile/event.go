@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,6 +30,8 @@ type bufferKey struct{}
 
 // buffer gathers the events of a pass. Its size is bounded by the number of different reasons.
 type buffer struct {
+	// mu: a room may make many writes at a time, and tell of each.
+	mu    sync.Mutex
 	notes []note
 }
 
@@ -45,6 +48,8 @@ func withBuffer(ctx context.Context) (context.Context, *buffer) {
 }
 
 func (b *buffer) add(eventType, reason, message string, count int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	i := slices.IndexFunc(b.notes, func(n note) bool { return n.eventType == eventType && n.reason == reason })
 	if i < 0 {
 		b.notes = append(b.notes, note{eventType: eventType, reason: reason})
