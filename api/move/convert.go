@@ -11,7 +11,8 @@ var errMetadata = errors.New("metadata is not an object")
 // object given is left as it is; the result may share parts with it.
 //
 // What the rows alone would not bring back on the way home rides in one annotation, and is taken from there on the way
-// home, unless the field was changed in between. So converting there and back loses nothing.
+// home, unless the field was changed in between. So converting there and back loses nothing (labels and annotations that
+// are empty come back as none).
 func (t *Table) Convert(object map[string]any, toVersion string) (map[string]any, error) {
 	if err := t.check(object, toVersion); err != nil {
 		return nil, err
@@ -22,7 +23,7 @@ func (t *Table) Convert(object map[string]any, toVersion string) (map[string]any
 	}
 	up := toVersion == t.kind.New
 	object = put(object, path{"apiVersion"}, apiVersion)
-	object, rest := t.takeResidue(object, up)
+	object, rest := t.takeResidue(withoutEmptyMaps(object))
 
 	result := rest.restore(t.root.apply(object, up))
 	home := t.root.apply(result, !up)
@@ -45,6 +46,19 @@ func (t *Table) check(object map[string]any, toVersion string) error {
 	default:
 		return errors.New("metadata.annotations is not an object")
 	}
+}
+
+// withoutEmptyMaps leaves out labels and annotations that are empty or null: they mean the same as none, and the API server
+// stores none.
+func withoutEmptyMaps(object map[string]any) map[string]any {
+	for _, name := range []string{"labels", "annotations"} {
+		if value, ok := get(object, path{"metadata", name}); ok {
+			if keys, isMap := value.(map[string]any); value == nil || (isMap && len(keys) == 0) {
+				object, _, _ = cut(object, path{"metadata", name})
+			}
+		}
+	}
+	return object
 }
 
 func (k Kind) versions() string {

@@ -126,7 +126,7 @@ type list struct {
 }
 
 // order is in which order fields are taken out and put in: deeper ones are taken out before the objects that hold them,
-// and put in after them.
+// and put in after them. The places to be filled are emptied, too: what lies there means something else in that version.
 type order struct {
 	cuts []cutting
 	puts []int // indexes of rows
@@ -135,26 +135,36 @@ type order struct {
 type cutting struct {
 	row  int
 	path path
+	use  use
 }
+
+// use is what becomes of a value that is taken out.
+type use int
+
+const (
+	turned  use = iota // turned, and put in
+	asIs               // put in as it is, whatever else was found
+	dropped            // left out
+)
 
 func (l *level) add(r Row) error {
 	if r.Old == "" && r.New == "" {
 		return errNoPath
 	}
-	read := row{Row: r}
+	taken := row{Row: r}
 	for _, p := range []struct {
 		text string
 		path *path
-	}{{r.Old, &read.old}, {r.New, &read.new}, {r.Also, &read.also}} {
+	}{{r.Old, &taken.old}, {r.New, &taken.new}, {r.Also, &taken.also}} {
 		var err error
 		if *p.path, err = parsePath(p.text); err != nil {
 			return err
 		}
 	}
-	if len(read.also) > 0 && (len(read.old) == 0 || read.old.list() >= 0 || read.also.list() >= 0) {
+	if len(taken.also) > 0 && (len(taken.old) == 0 || taken.old.list() >= 0 || taken.also.list() >= 0) {
 		return errAlso
 	}
-	return l.place(read)
+	return l.place(taken)
 }
 
 // place puts a row at the level of its innermost list.
@@ -199,12 +209,24 @@ func (l *level) sort() {
 
 func (l *level) order(up bool) order {
 	var o order
-	for i, r := range l.rows {
-		if len(r.from(up)) > 0 {
-			o.cuts = append(o.cuts, cutting{row: i, path: r.from(up)})
+	add := func(row int, p path, use use) {
+		if len(p) > 0 && (use != dropped || !l.moves(p, up)) {
+			o.cuts = append(o.cuts, cutting{row, p, use})
 		}
-		if up && len(r.also) > 0 {
-			o.cuts = append(o.cuts, cutting{row: i, path: r.also})
+	}
+	for i, r := range l.rows {
+		add(i, r.from(up), turned)
+		if up {
+			add(i, r.also, asIs)
+		}
+	}
+	for i, r := range l.rows {
+		if !up && r.Container {
+			continue
+		}
+		add(i, r.to(up), dropped)
+		if !up {
+			add(i, r.also, dropped)
 		}
 		if len(r.to(up)) > 0 {
 			o.puts = append(o.puts, i)
@@ -217,6 +239,19 @@ func (l *level) order(up bool) order {
 	return o
 }
 
+// moves tells whether a place is inside a field that moves away as a whole.
+func (l *level) moves(p path, up bool) bool {
+	return slices.ContainsFunc(l.rows, func(r row) bool {
+		return !r.Container && len(r.from(up)) > 0 && p.within(r.from(up))
+	})
+}
+
+// field is what a row found.
+type field struct {
+	value    any
+	ok, asIs bool
+}
+
 // apply moves the fields of an object, up to the newest version or down from it. The object given is left as it is; what
 // no row touches is shared with the result.
 func (l *level) apply(object map[string]any, up bool) map[string]any {
@@ -227,26 +262,21 @@ func (l *level) apply(object map[string]any, up bool) map[string]any {
 	if up {
 		o = l.up
 	}
-	type field struct {
-		value     any
-		ok, fixed bool
-	}
 	found := make([]field, len(l.rows))
 	for _, c := range o.cuts {
-		var value any
-		var ok bool
-		object, value, ok = cut(object, c.path)
-		also := up && slices.Equal(c.path, l.rows[c.row].also)
-		if f := &found[c.row]; ok && (also || !f.fixed) {
-			*f = field{value: value, ok: true, fixed: also}
+		rest, value, ok := cut(object, c.path)
+		object = rest
+		if ok && c.use != dropped && !found[c.row].asIs {
+			found[c.row] = field{value: value, ok: true, asIs: c.use == asIs}
 		}
 	}
 	for _, i := range o.puts {
-		r := l.rows[i]
-		if found[i].fixed { // a second old place is spelled as the newest version is
-			object = put(object, r.to(up), found[i].value)
-		} else if value, ok := r.value(found[i].value, found[i].ok, up); ok {
-			object = put(object, r.to(up), value)
+		r, f := l.rows[i], found[i]
+		if !f.asIs { // a second old place is spelled as the newest version is
+			f.value, f.ok = r.value(f.value, f.ok, up)
+		}
+		if f.ok {
+			object = put(object, r.to(up), f.value)
 		}
 	}
 	return object

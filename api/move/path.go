@@ -73,7 +73,8 @@ func get(object map[string]any, p path) (any, bool) {
 	return value, ok
 }
 
-// cut takes a field out of a copy of the object, together with the objects that become empty by it.
+// cut takes a field out of a copy of the object, together with the objects that become empty by it. Only metadata stays:
+// no object is without it.
 func cut(object map[string]any, p path) (map[string]any, any, bool) {
 	value, ok := object[p[0]]
 	if !ok {
@@ -94,7 +95,7 @@ func cut(object map[string]any, p path) (map[string]any, any, bool) {
 	}
 	object = maps.Clone(object)
 	object[p[0]] = inner
-	if len(inner) == 0 {
+	if len(inner) == 0 && p[0] != "metadata" {
 		delete(object, p[0])
 	}
 	return object, value, true

@@ -37,15 +37,6 @@ func (t *Table) residue(object, home map[string]any) residue {
 	for i := range r {
 		r[i].With = t.spelling(r[i].Path)
 	}
-	if len(r) == 0 {
-		return nil
-	}
-	// The annotation itself will make this object, so that taking it away would not tell "empty" from "not there".
-	if value, ok := get(object, annotations); ok {
-		if keys, _ := value.(map[string]any); len(keys) == 0 {
-			r = append(r, difference{Path: annotations, Is: []any{value}})
-		}
-	}
 	return r
 }
 
@@ -119,9 +110,9 @@ func (r residue) annotate(object map[string]any) (map[string]any, error) {
 	return put(object, append(slices.Clone(annotations), Annotation), string(data)), nil
 }
 
-// takeResidue takes the annotation off an object that is to be converted up, or down. One that cannot be read is dropped,
+// takeResidue takes the annotation off an object. One that cannot be read is dropped,
 // and so are fields that no row names: only conversion writes it, and nobody shall write anything else by way of it.
-func (t *Table) takeResidue(object map[string]any, up bool) (map[string]any, residue) {
+func (t *Table) takeResidue(object map[string]any) (map[string]any, residue) {
 	object, value, ok := cut(object, append(slices.Clone(annotations), Annotation))
 	text, isText := value.(string)
 	if !ok || !isText {
@@ -133,11 +124,11 @@ func (t *Table) takeResidue(object map[string]any, up bool) (map[string]any, res
 	if decoder.Decode(&r) != nil {
 		return object, nil
 	}
-	return object, slices.DeleteFunc(r, func(d difference) bool { return !t.root.names(d, up) })
+	return object, slices.DeleteFunc(r, func(d difference) bool { return !t.root.names(d) })
 }
 
 // names tells whether the rows can be the cause of a difference.
-func (l *level) names(d difference, up bool) bool {
+func (l *level) names(d difference) bool {
 	if len(d.Path) == 0 || len(d.Is) > 1 {
 		return false
 	}
@@ -150,10 +141,10 @@ func (l *level) names(d difference, up bool) bool {
 		return len(p) > 0 && (d.Path.within(p) || (shell && p.within(d.Path)))
 	}
 	return slices.ContainsFunc(l.rows, func(r row) bool {
-		return named(r.to(up)) || (!up && named(r.also))
+		return named(r.old) || named(r.new) || named(r.also)
 	}) || slices.ContainsFunc(l.lists, func(list list) bool {
 		return named(list.path)
-	}) || (shell && annotations.within(d.Path))
+	})
 }
 
 func digest(value any, ok bool) string {

@@ -61,8 +61,8 @@ func (l *level) schema(schema map[string]any) error {
 	}
 	nodes := make([]moved, len(l.rows))
 	for _, c := range l.down.cuts {
-		if len(l.rows[c.row].also) > 0 || c.path[0] == "metadata" {
-			continue // it keeps its second old place, inside an object that another row moves
+		if c.use == dropped || len(l.rows[c.row].also) > 0 || c.path[0] == "metadata" {
+			continue // a field with a second old place stays there, inside an object that another row moves
 		}
 		node, required, err := cutSchema(schema, c.path)
 		if err != nil {
