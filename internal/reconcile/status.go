@@ -101,15 +101,22 @@ func gist(status map[string]any) map[string]any {
 	return out
 }
 
+// gistOfList knows a list of conditions by its types, and a list of things that have a reason, such as changes that wait,
+// by its reasons.
 func gistOfList(list []any) any {
-	byType := map[string]any{}
+	out := map[string]any{}
 	for _, item := range list {
-		condition, ok := item.(map[string]any)
-		kind, named := condition["type"].(string)
-		if !ok || !named {
+		object, ok := item.(map[string]any)
+		if !ok {
 			return list
 		}
-		byType[kind] = []any{condition["status"], condition["reason"]}
+		if kind, named := object["type"].(string); named {
+			out[kind] = []any{object["status"], object["reason"]}
+		} else if reason, reasoned := object["reason"].(string); reasoned {
+			out[reason] = true
+		} else {
+			return list
+		}
 	}
-	return byType
+	return out
 }
