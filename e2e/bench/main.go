@@ -1,0 +1,158 @@
+// Command bench measures what CloneSet costs beside the native Deployment, in one run on one cluster of simulated nodes,
+// and writes the figures with the machine that they come from.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// userAgent marks the benchmark's own requests in the audit log.
+const userAgent = "holdfast-bench"
+
+// options are the command line.
+type options struct {
+	pods        int
+	nodes       int
+	restartPods int
+	count       int
+	only        string
+	out         string
+	bin         string
+	limit       time.Duration
+}
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		cancel()
+		os.Exit(1) //nolint:gocritic // cancel has been called
+	}
+}
+
+// parse reads the command line.
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.IntVar(&o.pods, "pods", 1000, "pods of each workload")
+	flags.IntVar(&o.nodes, "nodes", 100, "simulated nodes")
+	flags.IntVar(&o.restartPods, "restart-pods", 5000, "pods of the restart of the operator; 0 leaves it out")
+	flags.IntVar(&o.count, "count", 1, "repetitions; the report shows medians")
+	flags.StringVar(&o.only, "only", "", "comma-separated parts to measure: "+strings.Join(allParts(), ", ")+" (default: all)")
+	flags.StringVar(&o.out, "out", "", "Markdown file to write, such as docs/performance.md (default: standard output only)")
+	flags.StringVar(&o.bin, "bin", "bin", "folder with holdfast-kube and holdfast")
+	flags.DurationVar(&o.limit, "limit", 5*time.Minute, "the longest that one phase may take")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q: everything is a flag, see --help", flags.Arg(0))
+	}
+	if o.pods < 1 || o.nodes < 1 || o.count < 1 || o.restartPods < 0 {
+		return o, errors.New("--pods, --nodes and --count must be at least 1, --restart-pods at least 0")
+	}
+	_, err := o.parts()
+	return o, err
+}
+
+// parts returns what is to be measured.
+func (o options) parts() (map[string]bool, error) {
+	chosen := map[string]bool{}
+	if o.only == "" {
+		for _, part := range allParts() {
+			chosen[part] = part != partRestart || o.restartPods > 0
+		}
+		return chosen, nil
+	}
+	for part := range strings.SplitSeq(o.only, ",") {
+		known := false
+		for _, p := range allParts() {
+			known = known || p == part
+		}
+		if !known {
+			return nil, fmt.Errorf("--only: unknown part %q: use %s", part, strings.Join(allParts(), ", "))
+		}
+		chosen[part] = true
+	}
+	return chosen, nil
+}
+
+// run measures and reports.
+func run(ctx context.Context, args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	parts, err := o.parts()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "holdfast-bench-")
+	if err != nil {
+		return fmt.Errorf("make a directory for the cluster: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // what is left would be in the system's temporary directory
+	progress("the cluster's files are in %s until the end", dir)
+
+	result := newResults(o)
+	err = measure(ctx, o, parts, dir, result)
+	if len(result.figures) == 0 && err != nil {
+		return err
+	}
+	text := result.markdown(err)
+	fmt.Println(text)
+	if o.out != "" && err == nil {
+		if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil { //nolint:gosec // documentation is for everybody
+			return fmt.Errorf("write the report: %w", err)
+		}
+		if err := os.WriteFile(o.out, []byte(text), 0o644); err != nil { //nolint:gosec // as above
+			return fmt.Errorf("write the report: %w", err)
+		}
+		progress("written to %s", o.out)
+	}
+	return err
+}
+
+// measure starts a cluster, measures every chosen part as often as asked, and stops everything it started.
+func measure(ctx context.Context, o options, parts map[string]bool, dir string, into *results) (err error) {
+	b := &bench{options: o, dir: dir, ledger: newLedger(), results: into}
+	defer b.stop()
+	if err := b.startCluster(ctx); err != nil {
+		return err
+	}
+	if parts[partCloneSet] || parts[partGated] || parts[partRestart] {
+		if err := b.startOperator(ctx); err != nil {
+			return err
+		}
+	}
+	for i := range o.count {
+		progress("repetition %d of %d", i+1, o.count)
+		for _, part := range allParts() {
+			if !parts[part] {
+				continue
+			}
+			if err := b.measurePart(ctx, part); err != nil {
+				return fmt.Errorf("%s: %w", part, err)
+			}
+		}
+	}
+	return nil
+}
+
+// progress tells the user what goes on, apart from the report.
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// The parts of the benchmark.
+const (
+	partDeployment = "deployment"
+	partCloneSet   = "cloneset"
+	partGated      = "cloneset-gate"
+	partRestart    = "restart"
+)
+
+func allParts() []string { return []string{partDeployment, partCloneSet, partGated, partRestart} }
+
+// The phases of a part.
+const (
+	phaseUp       = "up"
+	phaseRecreate = "recreate"
+	phaseInPlace  = "in place"
+	phaseDown     = "down"
+)
+
+// figure is what one phase of one workload cost.
+type figure struct {
+	Wall        time.Duration
+	Writes      tally         // by the workload's own controllers
+	OperatorCPU time.Duration // 0 for native workloads
+	ClusterCPU  time.Duration // the whole control plane with its simulated nodes
+	LeastReady  int           // during an update
+}
+
+// measurePart measures one part once.
+func (b *bench) measurePart(ctx context.Context, part string) error {
+	switch part {
+	case partDeployment:
+		return b.cycle(ctx, part, deployment{}, phaseUp, phaseRecreate, phaseDown)
+	case partCloneSet:
+		return b.cycle(ctx, part, cloneSet{}, phaseUp, phaseRecreate, phaseInPlace, phaseDown)
+	case partGated:
+		return b.cycle(ctx, part, cloneSet{gated: true}, phaseUp, phaseInPlace, phaseDown)
+	case partRestart:
+		return b.restart(ctx)
+	default:
+		return fmt.Errorf("unknown part %q", part)
+	}
+}
+
+// cycle takes a workload through phases, from nothing to nothing.
+func (b *bench) cycle(ctx context.Context, part string, w workload, phases ...string) error {
+	if err := b.create(ctx, w); err != nil {
+		return err
+	}
+	defer b.remove(ctx, w)
+	if b.operator != nil && part != partDeployment {
+		if err := b.operator.resetPeak(); err != nil {
+			return err
+		}
+	}
+	n := b.options.pods
+	at := 1 // the number of the image
+	for _, phase := range phases {
+		if phase == phaseRecreate || phase == phaseInPlace {
+			at++
+		}
+		f, err := b.phase(ctx, w, phase, n, image(at))
+		if err != nil {
+			return fmt.Errorf("%s: %w", phase, err)
+		}
+		b.results.add(part, phase, f)
+		progress("%s, %s: %.2f s; %s", part, phase, f.Wall.Seconds(), f.Writes)
+	}
+	if b.operator != nil && part != partDeployment {
+		peak, err := b.operator.peakMemory()
+		if err != nil {
+			return err
+		}
+		b.results.addPeak(part, peak)
+	}
+	return nil
+}
+
+// phase makes one change, and measures until the pods are as it asks.
+func (b *bench) phase(ctx context.Context, w workload, phase string, n int, image string) (figure, error) {
+	before, err := b.costs(w)
+	if err != nil {
+		return figure{}, err
+	}
+	b.pods.resetLeastReady()
+	replicas := n
+	if phase == phaseDown {
+		replicas = 0
+	}
+	start := time.Now()
+	if err := b.change(ctx, w, replicas, image, phase == phaseInPlace); err != nil {
+		return figure{}, err
+	}
+	if err := b.awaitPods(ctx, replicas, image); err != nil {
+		return figure{}, err
+	}
+	wall := time.Since(start)
+	least := b.pods.leastReadyPods()
+	// What the controllers still write belongs to the phase, though nobody waits for it.
+	if err := b.awaitStatus(ctx, w, replicas); err != nil {
+		progress("%s: %v", phase, err)
+	}
+	b.ledger.awaitQuiet(ctx, 700*time.Millisecond, 15*time.Second)
+	after, err := b.costs(w)
+	if err != nil {
+		return figure{}, err
+	}
+	return figure{
+		Wall: wall, Writes: after.writes.since(before.writes), LeastReady: least,
+		OperatorCPU: after.operator - before.operator, ClusterCPU: after.cluster - before.cluster,
+	}, nil
+}
+
+// costs are the counters that a phase is the difference of.
+type costs struct {
+	writes            tally
+	operator, cluster time.Duration
+}
+
+// costs reads the counters.
+func (b *bench) costs(w workload) (costs, error) {
+	c := costs{}
+	var errs [2]error
+	c.cluster, errs[0] = b.kube.cpu()
+	if _, native := w.(deployment); native {
+		c.writes = b.ledger.tally(actorNative)
+	} else {
+		c.writes = b.ledger.tally(actorOperator)
+		c.operator, errs[1] = b.operator.cpu()
+	}
+	return c, errors.Join(errs[:]...)
+}
+
+// awaitPods waits until there are n pods, all ready at the image, and no others.
+func (b *bench) awaitPods(ctx context.Context, n int, image string) error {
+	why := fmt.Sprintf("%d pods are ready at %s, and no other is left", n, image)
+	return b.poll(ctx, b.options.limit, why, func(context.Context) error {
+		if c := b.pods.count(image); c.total != n || c.updated != n {
+			return fmt.Errorf("%d pods, %d terminating, %d ready, %d of them at the image", c.total, c.terminating, c.ready, c.updated)
+		}
+		if b.operator != nil {
+			return b.operator.failed()
+		}
+		return nil
+	})
+}
+
+// awaitStatus waits until the workload's status says what its pods have come to.
+func (b *bench) awaitStatus(ctx context.Context, w workload, n int) error {
+	return b.poll(ctx, 20*time.Second, "the status has caught up", func(ctx context.Context) error {
+		object := w.object()
+		if err := b.client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		if !w.settled(object, int32(n)) { //nolint:gosec // a number of pods
+			return errors.New("the status lags behind the pods")
+		}
+		return nil
+	})
+}
+
+// create makes the workload without pods, and waits until its controller has seen it.
+func (b *bench) create(ctx context.Context, w workload) error {
+	err := b.poll(ctx, startLimit, "the workload is accepted", func(ctx context.Context) error {
+		return client.IgnoreAlreadyExists(b.client.Create(ctx, w.build()))
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.awaitStatus(ctx, w, 0); err != nil {
+		return fmt.Errorf("its controller does not see it: %w", err)
+	}
+	return nil
+}
+
+// remove deletes the workload and waits until its pods are gone, so that the next one has the cluster to itself.
+func (b *bench) remove(ctx context.Context, w workload) {
+	if err := client.IgnoreNotFound(b.client.Delete(ctx, w.object(), client.PropagationPolicy("Background"))); err != nil {
+		progress("remove the workload: %v", err)
+		return
+	}
+	if err := b.awaitPods(ctx, 0, ""); err != nil {
+		progress("remove the workload: %v", err)
+		return
+	}
+	gone := func(ctx context.Context) error {
+		object := w.object()
+		err := b.client.Get(ctx, client.ObjectKeyFromObject(object), object)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(errors.New("it is still there"), err)
+	}
+	if err := b.poll(ctx, startLimit, "the workload is gone", gone); err != nil {
+		progress("remove the workload: %v", err)
+	}
+}
+
+// restart measures how soon an operator that was away does something useful: work is asked for while it is stopped.
+func (b *bench) restart(ctx context.Context) error {
+	n := b.options.restartPods
+	w := cloneSet{}
+	if err := b.create(ctx, w); err != nil {
+		return err
+	}
+	defer b.remove(ctx, w)
+	if err := b.operator.resetPeak(); err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := b.change(ctx, w, n, image(1), true); err != nil {
+		return err
+	}
+	if err := b.awaitPods(ctx, n, image(1)); err != nil {
+		return err
+	}
+	up := time.Since(start)
+	progress("%s: %d pods were ready after %.1f s", partRestart, n, up.Seconds())
+	b.ledger.awaitQuiet(ctx, 700*time.Millisecond, 15*time.Second)
+	peakUp, err := b.operator.peakMemory()
+	if err != nil {
+		return err
+	}
+	b.stopOperator()
+	asked, err := b.askWhileAway(ctx, w, n)
+	if err != nil {
+		return err
+	}
+	first := make(chan time.Time, 1)
+	b.ledger.onFirstPodWrite(func(at time.Time) { first <- at })
+	if err := b.launchOperator(); err != nil {
+		return err
+	}
+	return b.awaitFirstWrite(ctx, first, restartFigure{Pods: n, Up: up, Asked: asked, Peak: peakUp})
+}
+
+// awaitFirstWrite waits for the restarted operator's first write to a pod, and then until it is ready.
+func (b *bench) awaitFirstWrite(ctx context.Context, first <-chan time.Time, f restartFigure) error {
+	began := b.operator.started
+	select {
+	case at := <-first:
+		f.First = at.Sub(began)
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-b.operator.ended:
+		return b.operator.failed()
+	case <-time.After(b.options.limit):
+		return fmt.Errorf("the restarted operator wrote to no pod within %s; the end of its log:\n%s", b.options.limit, tail(b.operator.log))
+	}
+	peak, err := b.operator.peakMemory()
+	if err != nil {
+		return err
+	}
+	f.Peak = max(f.Peak, peak)
+	b.results.addRestart(f)
+	progress("%s: first useful write %.2f s after the start (%s)", partRestart, f.First.Seconds(), f.Asked)
+	return b.poll(ctx, startLimit, "the operator is ready", b.operatorReady)
+}
+
+// askWhileAway gives the stopped operator something to do: a new image, or, where its admission is needed for that and
+// away with it, a hundred deleted pods.
+func (b *bench) askWhileAway(ctx context.Context, w workload, n int) (string, error) {
+	err := b.change(ctx, w, n, image(2), true)
+	if err == nil {
+		return "a new image", nil
+	}
+	progress("%s: no new image can be asked for while the operator is away (%v): pods are deleted instead", partRestart, err)
+	const some = 100
+	if err := b.deletePods(ctx, some); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d deleted pods", some), nil
+}

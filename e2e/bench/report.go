@@ -1,0 +1,241 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// missing stands for what a part does not do, or what was not measured.
+const missing = "-"
+
+// table is a Markdown table.
+type table struct {
+	head []string
+	rows [][]string
+}
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+// String writes the table with its columns aligned, so that it also reads well as text.
+func (t *table) String() string {
+	widths := make([]int, len(t.head))
+	for _, row := range append([][]string{t.head}, t.rows...) {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	var text strings.Builder
+	line := func(cells []string) {
+		for i, cell := range cells {
+			text.WriteString("| " + cell + strings.Repeat(" ", widths[i]-len([]rune(cell))+1))
+		}
+		text.WriteString("|\n")
+	}
+	line(t.head)
+	for _, width := range widths {
+		text.WriteString("|" + strings.Repeat("-", width+2))
+	}
+	text.WriteString("|\n")
+	for _, row := range t.rows {
+		line(row)
+	}
+	return text.String()
+}
+
+// markdown is the whole report. failure is why the benchmark ended early, or nil.
+func (r *results) markdown(failure error) string {
+	o := r.options
+	var text strings.Builder
+	text.WriteString("# Performance\n\n")
+	fmt.Fprintf(&text, "Written by `make bench` (`go run ./e2e/bench`): %d pods on %d simulated nodes, %s; updates may take %s away at a\n"+
+		"time. CloneSet runs beside the native Deployment in one run on one cluster, with the operator as a process of its own,\n"+
+		"everything at %d requests a second with bursts of %d. The benchmark, the control plane, the simulated nodes and the\n"+
+		"operator share the machine.\n\n",
+		o.pods, o.nodes, repetitions(o.count), budget, qps, burst)
+	if failure != nil {
+		fmt.Fprintf(&text, "**The run ended early: %v**\n\n", failure)
+	}
+	text.WriteString("Machine: " + machine() + "\n\n")
+	text.WriteString("## Seconds until the pods are as asked\n\n" + r.seconds().String())
+	text.WriteString("\nUp: 0 to all pods ready. Recreate and in place: all pods ready at the new image and no old one left. Down: no pod left.\n")
+	text.WriteString("\n## Writes per pod\n\n" + r.writes().String())
+	text.WriteString("\nRequests that the API server carried out for the workload's own controllers (for the Deployment: its controller and\n" +
+		"the ReplicaSet controller), status writes included, by the server's audit log; events and leases are not in it.\n")
+	text.WriteString("\n" + r.verbs().String())
+	text.WriteString("\n## Processor time and memory\n\n" + r.processor().String())
+	text.WriteString("\nProcessor seconds per 1,000 pods. The native controllers run inside the control plane's process, so they have no figure\n" +
+		"of their own: compare operator + cluster, where cluster is the whole control plane with etcd and the simulated nodes.\n")
+	if len(r.restarts) > 0 {
+		text.WriteString("\n## Restart of the operator\n\n" + r.restartTable().String())
+		text.WriteString("\nThe operator is stopped, something is asked for, and it is started again: the time from the start of its process until\n" +
+			"the API server received its first write to a pod.\n")
+	}
+	text.WriteString(reference)
+	return text.String()
+}
+
+// reference is what the aims were derived from.
+const reference = `
+## What the aims come from
+
+Measured once on another machine of 2 cores with 100 simulated nodes, all at 1,000 requests a second, 1,000 pods:
+
+|                           | up   | recreate | in place | down | writes per pod up / in place | CPU s up / recreate / in place | peak MB              |
+|---------------------------|------|----------|----------|------|------------------------------|--------------------------------|----------------------|
+| native Deployment         | 18.2 | 24.5     | -        | 10.3 | 2.3 / -                      | 7.1 / 8.0 / -                  | 107                  |
+| OpenKruise 1.9.0 CloneSet | 37.1 | 60.2     | 62.2     | 15.0 | 4.1 / 4.0                    | 10.1 / 20.5 / 14.5             | 144 (5,000 pods: 320) |
+`
+
+func repetitions(n int) string {
+	if n == 1 {
+		return "measured once"
+	}
+	return fmt.Sprintf("medians of %d repetitions", n)
+}
+
+// shown are the parts that have rows of their own, with their names.
+func shown() [][2]string {
+	return [][2]string{
+		{partDeployment, "native Deployment"},
+		{partCloneSet, "CloneSet"},
+		{partGated, "CloneSet with readiness gate"},
+	}
+}
+
+func phases() []string { return []string{phaseUp, phaseRecreate, phaseInPlace, phaseDown} }
+
+// cell writes a median with its ratio to another part, where both were measured.
+func (r *results) cell(part, phase, format string, number func(figure) float64, beside string) string {
+	value, measured := r.of(part, phase, number)
+	if !measured {
+		return missing
+	}
+	text := fmt.Sprintf(format, value)
+	if base, ok := r.of(beside, phase, number); ok && beside != part && base > 0 {
+		text += fmt.Sprintf(" (%.2fx)", value/base)
+	}
+	return text
+}
+
+func wall(f figure) float64 { return f.Wall.Seconds() }
+
+// seconds is the table of wall times.
+func (r *results) seconds() *table {
+	t := &table{head: []string{"", phaseUp, phaseRecreate, phaseInPlace, phaseDown, "fewest ready during updates"}}
+	for _, part := range shown() {
+		if r.figures[part[0]] == nil {
+			continue
+		}
+		row := []string{part[1]}
+		for _, phase := range phases() {
+			row = append(row, r.cell(part[0], phase, "%.1f", wall, partDeployment))
+		}
+		t.add(append(row, r.leastReady(part[0]))...)
+	}
+	t.add("aim for CloneSet", "<= Deployment", "<= Deployment", "<= 25", "<= Deployment", fmt.Sprintf("%d", r.options.pods-r.options.pods/10))
+	return t
+}
+
+// leastReady is the smallest number of ready pods that any update of a part got down to.
+func (r *results) leastReady(part string) string {
+	least := -1
+	for _, phase := range []string{phaseRecreate, phaseInPlace} {
+		for _, f := range r.figures[part][phase] {
+			if least < 0 || f.LeastReady < least {
+				least = f.LeastReady
+			}
+		}
+	}
+	if least < 0 {
+		return missing
+	}
+	return fmt.Sprint(least)
+}
+
+// writes is the table of API writes per pod.
+func (r *results) writes() *table {
+	perPod := func(f figure) float64 { return float64(f.Writes.total()) / float64(r.options.pods) }
+	t := &table{head: []string{"", phaseUp, phaseRecreate, phaseInPlace, phaseDown, "refused"}}
+	for _, part := range shown() {
+		if r.figures[part[0]] == nil {
+			continue
+		}
+		row, refused := []string{part[1]}, 0
+		for _, phase := range phases() {
+			row = append(row, r.cell(part[0], phase, "%.3f", perPod, part[0]))
+			for _, f := range r.figures[part[0]][phase] {
+				refused += f.Writes.Refused
+			}
+		}
+		t.add(append(row, fmt.Sprint(refused))...)
+	}
+	t.add("aim for CloneSet", "<= 1.05", missing, "<= 1.05", missing, missing)
+	t.add("aim with the gate", "<= 2.05", missing, "<= 3.05", missing, missing)
+	return t
+}
+
+// verbs is the table of what the writes of the last repetition were.
+func (r *results) verbs() *table {
+	t := &table{head: []string{"", "phase", "writes of the last repetition"}}
+	for _, part := range shown() {
+		for _, phase := range phases() {
+			if all := r.figures[part[0]][phase]; len(all) > 0 {
+				t.add(part[1], phase, all[len(all)-1].Writes.String())
+			}
+		}
+	}
+	return t
+}
+
+// processor is the table of processor time and memory.
+func (r *results) processor() *table {
+	per1000 := func(cpu func(figure) time.Duration) func(figure) float64 {
+		return func(f figure) float64 { return cpu(f).Seconds() * 1000 / float64(r.options.pods) }
+	}
+	operator := per1000(func(f figure) time.Duration { return f.OperatorCPU })
+	cluster := per1000(func(f figure) time.Duration { return f.ClusterCPU })
+	t := &table{head: []string{"", phaseUp, phaseRecreate, phaseInPlace, phaseDown, "operator's peak MB"}}
+	for _, part := range shown() {
+		if r.figures[part[0]] == nil {
+			continue
+		}
+		own, all := []string{part[1] + ": operator"}, []string{part[1] + ": cluster"}
+		for _, phase := range phases() {
+			if part[0] == partDeployment {
+				own = append(own, missing)
+			} else {
+				own = append(own, r.cell(part[0], phase, "%.1f", operator, part[0]))
+			}
+			all = append(all, r.cell(part[0], phase, "%.1f", cluster, part[0]))
+		}
+		if part[0] != partDeployment {
+			t.add(append(own, megabytes(r.peaks[part[0]]))...)
+		}
+		t.add(append(all, missing)...)
+	}
+	t.add("aim for the operator", "<= 5.0", "<= 10.2", "<= 7.2", missing, "< 80 at 1,000 pods")
+	return t
+}
+
+// megabytes is the median of sizes in MB.
+func megabytes(sizes []int64) string {
+	if len(sizes) == 0 {
+		return missing
+	}
+	numbers := make([]float64, len(sizes))
+	for i, size := range sizes {
+		numbers[i] = float64(size) / 1e6
+	}
+	return fmt.Sprintf("%.0f", median(numbers))
+}
+
+// restartTable is the table of the operator's restarts.
+func (r *results) restartTable() *table {
+	t := &table{head: []string{"pods", "asked for meanwhile", "seconds to the first useful write", "operator's peak MB", "seconds 0 to all pods"}}
+	for _, f := range r.restarts {
+		t.add(fmt.Sprint(f.Pods), f.Asked, fmt.Sprintf("%.2f", f.First.Seconds()), megabytes([]int64{f.Peak}), fmt.Sprintf("%.1f", f.Up.Seconds()))
+	}
+	t.add("aim at 5,000", missing, "<= 1", "< 150", missing)
+	return t
+}
