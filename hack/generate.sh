@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Makes what is generated: deep copies and CRDs from the types in api/, the operator's role from the rbac markers of the
+# rooms. Each file is written only when it changed, so that nothing is rebuilt for nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+gen=bin/tools/controller-gen
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+"$gen" object paths=./api/...
+# maxDescLen is left alone: the descriptions are the manual that kubectl explain prints.
+"$gen" crd paths=./api/... output:crd:dir="$tmp/crds"
+mkdir "$tmp/all"
+go run ./hack/derive "$tmp/crds" "$tmp/all"
+for old in api/crds/*.yaml; do
+	if [ ! -e "$tmp/all/${old##*/}" ]; then rm -f "$old"; fi
+done
+for new in "$tmp"/all/*.yaml; do
+	if ! cmp -s "$new" "api/crds/${new##*/}"; then cp "$new" "api/crds/${new##*/}"; fi
+done
+
+install=internal/operator/install
+if [ -d "$install" ]; then
+	"$gen" rbac:roleName=holdfast-operator,fileName=zz_role.yaml paths=./internal/... output:rbac:dir="$tmp"
+	if ! cmp -s "$tmp/zz_role.yaml" "$install/zz_role.yaml"; then cp "$tmp/zz_role.yaml" "$install/zz_role.yaml"; fi
+fi
