@@ -1,0 +1,119 @@
+// Package cloneset keeps the pods of a CloneSet.
+package cloneset
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/reconcile"
+	"github.com/holdfast-io/holdfast/internal/workload"
+)
+
+// Kind of the objects that this room keeps.
+var kind = appsv1beta1.SchemeGroupVersion.WithKind("CloneSet")
+
+// GroupKind of the objects that this room keeps.
+func GroupKind() schema.GroupKind { return kind.GroupKind() }
+
+// Deps are what the room needs from the operator.
+type Deps struct {
+	// Client reads from the cache and writes to the API server.
+	Client client.Client
+	// Live reads from the API server.
+	Live client.Reader
+	// Position of the cache.
+	Position workload.Position
+	Clock    clock.PassiveClock
+}
+
+// Reconciler keeps CloneSets.
+//
+// +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets/status,verbs=get;patch
+// +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets/finalizers,verbs=update
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods/status;pods/resize,verbs=patch
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;create;patch;delete
+type Reconciler struct {
+	engine *workload.Engine
+	clock  clock.PassiveClock
+}
+
+// New makes the reconciler.
+func New(d Deps) *Reconciler {
+	return &Reconciler{
+		engine: &workload.Engine{Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock},
+		clock:  d.Clock,
+	}
+}
+
+// Forget drops what is remembered of a set that is gone.
+func (r *Reconciler) Forget(key types.NamespacedName) { r.engine.Forget(key) }
+
+// Reconcile is one pass: observe, decide, act, report.
+func (r *Reconciler) Reconcile(ctx context.Context, cs *appsv1beta1.CloneSet) (reconcile.Result, error) {
+	if cs.DeletionTimestamp != nil {
+		return reconcile.Result{}, nil // the garbage collector takes the pods
+	}
+	src, err := source(cs)
+	if err != nil {
+		return r.stalled(cs, "InvalidSelector", err)
+	}
+	state, err := r.engine.Observe(ctx, src)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("observe CloneSet %s/%s: %w", cs.Namespace, cs.Name, err)
+	}
+	now := r.clock.Now()
+	plan, err := decide(cs, state, now)
+	if err != nil {
+		return r.stalled(cs, "InvalidStrategy", err)
+	}
+	err = r.engine.Act(ctx, src, state, plan)
+	again := report(cs, state, plan, err, now)
+	if err != nil {
+		return reconcile.Result{}, verdict(err)
+	}
+	return reconcile.After(again), nil
+}
+
+// stalled says that nothing goes on until the user acts.
+func (r *Reconciler) stalled(cs *appsv1beta1.CloneSet, reason string, err error) (reconcile.Result, error) {
+	reportStalled(cs, reason, err, r.clock.Now())
+	return reconcile.Result{}, reconcile.Stalled(reason, err)
+}
+
+// source is what the engine observes a CloneSet by.
+func source(cs *appsv1beta1.CloneSet) (workload.Source, error) {
+	selector, err := metav1.LabelSelectorAsSelector(cs.Spec.Selector)
+	if err != nil {
+		return workload.Source{}, fmt.Errorf("spec.selector: %w", err)
+	}
+	if selector.Empty() || !selector.Matches(labels.Set(cs.Spec.Template.Labels)) {
+		return workload.Source{}, fmt.Errorf("spec.selector %q must match spec.template.metadata.labels, and must not be empty", selector)
+	}
+	return workload.Source{
+		Owner: cs, Kind: kind,
+		Selector: selector, Labels: cs.Spec.Selector.MatchLabels,
+		Template: &cs.Spec.Template, Claims: cs.Spec.VolumeClaimTemplates,
+		CurrentRevision: cs.Status.CurrentRevision, CollisionCount: cs.Status.CollisionCount,
+		HistoryLimit: cs.Spec.RevisionHistoryLimit, MinReady: seconds(cs.Spec.MinReadySeconds),
+	}, nil
+}
+
+// Watches are the kinds whose events concern a CloneSet.
+func (r *Reconciler) Watches() []reconcile.Watch {
+	return []reconcile.Watch{
+		{Object: &corev1.Pod{}, Map: r.podOwners(reconcile.Owner(kind.GroupKind()))},
+		{Object: &corev1.PersistentVolumeClaim{}},
+	}
+}
