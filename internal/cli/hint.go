@@ -81,17 +81,25 @@ func ofChange(w Workload, c Change) (Finding, bool) {
 	if reason == "" {
 		reason = map[string]string{ChangeDeleting: "Deleting", ChangeUpdating: "Update"}[c.State]
 	}
-	why := strings.TrimPrefix(strings.TrimPrefix(c.Message, "waiting: "), "updating in place: ")
-	what := "it waits at its old revision"
+	why := c.Message
+	for _, prefix := range []string{"waiting: ", "kept: ", "updating in place: "} {
+		why = strings.TrimPrefix(why, prefix) // what it does is said in What
+	}
+	if message, more := strings.CutPrefix(why, lowerFirst(reason)+" ("); more {
+		why = strings.TrimSuffix(message, ")")
+	} else if why == lowerFirst(reason) {
+		why = ""
+	}
+	what := "waiting at the old revision"
 	switch {
 	case c.State == ChangeKept:
-		what = "it is kept at its old revision on purpose"
+		what = "kept at the old revision on purpose"
 	case c.State == ChangeDeleting:
-		what = "it is to be deleted"
+		what = "to be deleted"
 	case c.State == ChangeUpdating:
-		what = "it is being updated in place"
+		what = "being updated in place"
 	case reason == "Hook":
-		what = "a hook of its lifecycle holds it"
+		what = "held by a hook of its lifecycle"
 	}
 	return Finding{Cause: reason, What: what, Why: why, Do: heldHint(w, reason)}, true
 }

@@ -143,29 +143,29 @@ func heldBack(s Snapshot, p *corev1.Pod) (Change, bool) {
 			if name != p.Name {
 				continue
 			}
-			message := "waiting: " + lowerFirst(held.Reason)
-			if held.Message != "" {
-				message += " (" + held.Message + ")"
-			}
-			return Change{State: heldState(held.Reason), Reason: held.Reason, Message: message}, true
+			return heldChange(held), true
 		}
 	}
 	return Change{}, false
 }
 
-// heldState tells what is kept by the user's wish from what waits.
-func heldState(reason string) string {
-	if reason == string(v1beta1.HeldByPartition) {
-		return ChangeKept
+// heldChange words what the controller holds back: what the user wants kept is kept, the rest waits.
+func heldChange(held Held) Change {
+	c := Change{State: ChangeWaiting, Reason: held.Reason, Message: "waiting: " + lowerFirst(held.Reason)}
+	if held.Reason == string(v1beta1.HeldByPartition) {
+		c.State, c.Message = ChangeKept, "kept: partition"
 	}
-	return ChangeWaiting
+	if held.Message != "" {
+		c.Message += " (" + held.Message + ")"
+	}
+	return c
 }
 
 // inWords prefers the controller's own words for a reason: it names some of the pods only.
 func inWords(w Workload, c Change) Change {
 	for _, held := range w.held() {
-		if held.Reason == c.Reason && held.Message != "" {
-			c.Message = "waiting: " + lowerFirst(held.Reason) + " (" + held.Message + ")"
+		if held.Reason == c.Reason {
+			return heldChange(held)
 		}
 	}
 	return c
@@ -190,7 +190,7 @@ func behindOf(w Workload) Change {
 	case w.strategy() == "OnDelete":
 		return Change{State: ChangeWaiting, Reason: "OnDelete", Message: "waiting: OnDelete, until somebody deletes it"}
 	case w.kept() > 0 && w.number(w.Kind.Updated, 0) >= w.toUpdate():
-		return Change{State: ChangeKept, Reason: "Partition", Message: fmt.Sprintf("waiting: partition (keeps %d at their old revision)", w.kept())}
+		return Change{State: ChangeKept, Reason: "Partition", Message: fmt.Sprintf("kept: partition (keeps %d at their old revision)", w.kept())}
 	case missing >= most && missing > 0:
 		return Change{State: ChangeWaiting, Reason: "Budget",
 			Message: fmt.Sprintf("waiting: budget (maxUnavailable %s, %d unavailable)", written, missing)}
