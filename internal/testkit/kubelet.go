@@ -43,7 +43,7 @@ type Kubelet struct {
 	Nodes []string
 	// Hold keeps a pod from a transition for as long as it returns true. nil holds nothing back. For BindClaim, pod is nil.
 	Hold func(pod *corev1.Pod, next Transition) bool
-	// Digest returns the image id of an image; nil means ImageID. Two tags with one digest are modelled here.
+	// Digest returns the image id of an image; nil means ImageID.
 	Digest func(image string) string
 	// Clock dates what it writes; nil means the real one.
 	Clock clock.PassiveClock
@@ -164,9 +164,12 @@ func (k *Kubelet) bind(ctx context.Context, pod *corev1.Pod) error {
 	return nil
 }
 
-// unpullable says of which images a pretended node cannot get a copy. Simulated nodes follow the same rule.
+// unpullable says of which images a node cannot get a copy: their name holds "does-not-exist", or their registry is in the
+// domain that never exists (.invalid, RFC 2606). Simulated nodes follow the same rule.
 func unpullable(image string) bool {
-	return strings.Contains(image, "unpullable")
+	registry, _, _ := strings.Cut(image, "/")
+	host, _, _ := strings.Cut(registry, ":")
+	return strings.Contains(image, "does-not-exist") || strings.HasSuffix(host, ".invalid")
 }
 
 func (k *Kubelet) digest(image string) string {

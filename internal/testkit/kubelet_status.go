@@ -3,6 +3,7 @@ package testkit
 import (
 	"hash/fnv"
 	"net/netip"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -67,7 +68,7 @@ func (k *Kubelet) finishedInit(pod *corev1.Pod) []corev1.ContainerStatus {
 	for _, container := range pod.Spec.InitContainers {
 		status := corev1.ContainerStatus{
 			Name: container.Name, Image: container.Image, ImageID: k.digest(container.Image), Ready: true,
-			ContainerID: containerID(pod, container.Name, 0),
+			ContainerID: containerID(pod, &container, 0),
 		}
 		now := k.now()
 		if container.RestartPolicy != nil && *container.RestartPolicy == corev1.ContainerRestartPolicyAlways {
@@ -89,17 +90,19 @@ func (k *Kubelet) run(pod *corev1.Pod, container *corev1.Container, status *core
 	started := true
 	status.Image = container.Image
 	status.ImageID = k.digest(container.Image)
-	status.ContainerID = containerID(pod, container.Name, status.RestartCount)
+	status.ContainerID = containerID(pod, container, status.RestartCount)
 	status.Ready, status.Started = true, &started
 	status.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: k.now()}}
 	grant(container, status)
 }
 
-// kill stops the containers that run another image than the spec asks for.
+// kill stops the containers that run another image than the spec asks for, or got other values from labels and annotations
+// than there are now. A kubelet alone does not do the latter; a node daemon does, and so do simulated nodes.
 func (k *Kubelet) kill(pod *corev1.Pod) bool {
 	killed := false
 	eachContainer(pod, func(container *corev1.Container, status *corev1.ContainerStatus) {
-		if status.State.Running == nil || status.Image == container.Image {
+		sameEnv := strings.HasSuffix(status.ContainerID, envTag(pod, container))
+		if status.State.Running == nil || status.Image == container.Image && sameEnv {
 			return
 		}
 		killed = true

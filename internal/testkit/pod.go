@@ -67,23 +67,58 @@ func runningContainers(pod *corev1.Pod, at metav1.Time) []corev1.ContainerStatus
 	for _, container := range pod.Spec.Containers {
 		statuses = append(statuses, corev1.ContainerStatus{
 			Name: container.Name, Image: container.Image, ImageID: ImageID(container.Image),
-			ContainerID: containerID(pod, container.Name, 0), Ready: ready, Started: &ready,
+			ContainerID: containerID(pod, &container, 0), Ready: ready, Started: &ready,
 			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: at}},
 		})
 	}
 	return statuses
 }
 
-// ImageID is the image id that pretended nodes report for an image: the digest of its name.
+// ImageID is the image id that pretended and simulated nodes report for an image: the digest of its name. A tag that ends in
+// "-alias" is another name of the same image.
 func ImageID(image string) string {
-	sum := sha256.Sum256([]byte(image))
-	return "sha256:" + hex.EncodeToString(sum[:])
+	name, digest, pinned := strings.Cut(image, "@")
+	if !pinned {
+		name = strings.TrimSuffix(name, "-alias")
+		digest = "sha256:" + digestOf(name)
+	}
+	if i := strings.LastIndex(name, ":"); i > strings.LastIndex(name, "/") {
+		name = name[:i]
+	}
+	return name + "@" + digest
 }
 
-// containerID names one run of a container.
-func containerID(pod *corev1.Pod, container string, restarts int32) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", pod.UID, container, restarts))
-	return "pretended://" + hex.EncodeToString(sum[:])
+// envTagLength is how many characters of a container's id stand for its environment.
+const envTagLength = 8
+
+// containerID names one run of a container, and ends in a tag of the environment that it got.
+func containerID(pod *corev1.Pod, container *corev1.Container, restarts int32) string {
+	run := digestOf(fmt.Sprintf("%s/%s/%d", pod.UID, container.Name, restarts))
+	return "pretended://" + run[envTagLength:] + envTag(pod, container)
+}
+
+// envTag stands for the values that a container takes from its pod's labels and annotations.
+func envTag(pod *corev1.Pod, container *corev1.Container) string {
+	var values strings.Builder
+	for _, env := range container.Env {
+		if env.ValueFrom == nil || env.ValueFrom.FieldRef == nil {
+			continue
+		}
+		path := env.ValueFrom.FieldRef.FieldPath
+		if key, found := strings.CutPrefix(path, "metadata.labels['"); found {
+			fmt.Fprintf(&values, "%s=%q\n", env.Name, pod.Labels[strings.TrimSuffix(key, "']")])
+		}
+		if key, found := strings.CutPrefix(path, "metadata.annotations['"); found {
+			fmt.Fprintf(&values, "%s=%q\n", env.Name, pod.Annotations[strings.TrimSuffix(key, "']")])
+		}
+	}
+	return digestOf(values.String())[:envTagLength]
+}
+
+// digestOf is the SHA-256 of a text, in hexadecimal.
+func digestOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
 }
 
 // shorthand is one word of Pods: name/revision, marks, node.

@@ -131,7 +131,7 @@ func TestKubeletCannotPullWhatIsNotThere(t *testing.T) {
 	pod := newPod(kubelet.Namespace, "a")
 	create(t, env, pod)
 	settle(t, kubelet)
-	setImage(t, env, pod, "registry.local/unpullable:v2")
+	setImage(t, env, pod, "registry.invalid/web:v2")
 	settle(t, kubelet)
 	now := fetch(t, env, pod).Status.ContainerStatuses[0]
 	if now.State.Waiting == nil || now.State.Waiting.Reason != "ErrImagePull" {
@@ -141,6 +141,36 @@ func TestKubeletCannotPullWhatIsNotThere(t *testing.T) {
 	settle(t, kubelet)
 	if now := fetch(t, env, pod); !ready(now) || now.Status.ContainerStatuses[0].RestartCount != 1 {
 		t.Errorf("an image that can be pulled should run: %+v", now.Status)
+	}
+}
+
+func TestKubeletRestartsAContainerWhoseEnvironmentChanged(t *testing.T) {
+	env := testkit.APIServer(t)
+	kubelet := &testkit.Kubelet{Client: env.Client, Namespace: env.Namespace(t)}
+	pod := newPod(kubelet.Namespace, "a", func(p *corev1.Pod) {
+		source := &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels['tier']"}}
+		p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "TIER", ValueFrom: source}}
+		p.Labels["tier"] = "gold"
+	})
+	create(t, env, pod)
+	settle(t, kubelet)
+	for _, test := range []struct {
+		reason, key string
+		restarts    int32
+	}{
+		{"a label that no container reads changes nothing", "other", 0},
+		{"a label that the container reads restarts it", "tier", 1},
+	} {
+		now := fetch(t, env, pod)
+		changed := now.DeepCopy()
+		changed.Labels[test.key] = "silver"
+		if err := env.Client.Patch(t.Context(), changed, client.MergeFrom(now)); err != nil {
+			t.Fatal(err)
+		}
+		settle(t, kubelet)
+		if got := fetch(t, env, pod).Status.ContainerStatuses[0].RestartCount; got != test.restarts {
+			t.Errorf("%s: %d restarts, want %d", test.reason, got, test.restarts)
+		}
 	}
 }
 
