@@ -1,0 +1,15 @@
+// Command holdfast is the operator, its installer, and the user's verbs.
+package main
+
+import (
+	"os"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/holdfast-io/holdfast/cmd/internal/root"
+)
+
+func main() {
+	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
+	os.Exit(root.Execute(root.New("holdfast", streams, newOperator(streams)), streams))
+}

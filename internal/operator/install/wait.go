@@ -1,0 +1,158 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const pollInterval = 500 * time.Millisecond
+
+// poll asks until done, telling on w whenever the state changes. What was still missing is part of the error.
+func poll(ctx context.Context, w io.Writer, what string, ask func(context.Context) (done bool, state string, err error)) error {
+	told := ""
+	for {
+		done, state, err := ask(ctx)
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("wait for %s: %w", what, err)
+		}
+		if err == nil && state != told {
+			told = state
+			if _, err := fmt.Fprintf(w, "%s: %s\n", what, state); err != nil {
+				return fmt.Errorf("tell the progress: %w", err)
+			}
+		}
+		if done {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("%s: not ready in time; last seen: %s", what, told)
+			}
+			return ctx.Err()
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+// waitRollout waits until every replica is of the new revision and ready.
+func waitRollout(ctx context.Context, c client.Client, o Options, w io.Writer) error {
+	if !o.Wait || o.DryRun || !o.does(stepOperator) {
+		return nil
+	}
+	return poll(ctx, w, "operator", func(ctx context.Context) (bool, string, error) {
+		d := &appsv1.Deployment{}
+		if err := c.Get(ctx, types.NamespacedName{Namespace: o.SystemNamespace, Name: name}, d); err != nil {
+			return false, "", err
+		}
+		done := d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == o.Replicas &&
+			d.Status.Replicas == o.Replicas && d.Status.AvailableReplicas >= o.Replicas
+		state := fmt.Sprintf("%d of %d replicas ready", min(d.Status.UpdatedReplicas, d.Status.AvailableReplicas), o.Replicas)
+		if done {
+			return true, state, nil
+		}
+		return false, state + complaint(ctx, c, o), nil
+	})
+}
+
+// complaint is why the first Pod that is not ready is not.
+func complaint(ctx context.Context, c client.Client, o Options) string {
+	pods := &corev1.PodList{}
+	if err := c.List(ctx, pods, client.InNamespace(o.SystemNamespace), client.MatchingLabels(selector())); err != nil {
+		return ""
+	}
+	for _, pod := range pods.Items {
+		for _, status := range pod.Status.ContainerStatuses {
+			if waiting := status.State.Waiting; waiting != nil && waiting.Message != "" {
+				return fmt.Sprintf("; pod %s: %s: %s", pod.Name, waiting.Reason, waiting.Message)
+			}
+		}
+		for _, condition := range pod.Status.Conditions {
+			if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+				return fmt.Sprintf("; pod %s: %s", pod.Name, condition.Message)
+			}
+		}
+	}
+	return ""
+}
+
+// waitInjected waits until the API server was told to trust the operator's certificate, and serves the new kinds.
+func waitInjected(ctx context.Context, c client.Client, o Options, w io.Writer, manifests []Manifest) error {
+	if !o.Wait || o.DryRun {
+		return nil
+	}
+	return poll(ctx, w, "API", func(ctx context.Context) (bool, string, error) {
+		for _, m := range manifests {
+			missing, err := unready(ctx, c, m.Object, o.does(stepOperator))
+			if err != nil {
+				return false, "", err
+			}
+			if missing != "" {
+				return false, missing, nil
+			}
+		}
+		return true, "ready", nil
+	})
+}
+
+// unready tells what an object still lacks.
+func unready(ctx context.Context, c client.Client, object client.Object, certified bool) (string, error) {
+	key := client.ObjectKeyFromObject(object)
+	var bundles [][]byte
+	switch object.(type) {
+	case *admissionregistrationv1.MutatingWebhookConfiguration:
+		config := &admissionregistrationv1.MutatingWebhookConfiguration{}
+		if err := c.Get(ctx, key, config); err != nil {
+			return "", client.IgnoreNotFound(err)
+		}
+		for _, hook := range config.Webhooks {
+			bundles = append(bundles, hook.ClientConfig.CABundle)
+		}
+	case *admissionregistrationv1.ValidatingWebhookConfiguration:
+		config := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+		if err := c.Get(ctx, key, config); err != nil {
+			return "", client.IgnoreNotFound(err)
+		}
+		for _, hook := range config.Webhooks {
+			bundles = append(bundles, hook.ClientConfig.CABundle)
+		}
+	case *apiextensionsv1.CustomResourceDefinition:
+		crd := &apiextensionsv1.CustomResourceDefinition{}
+		err := c.Get(ctx, key, crd)
+		if apierrors.IsNotFound(err) || (err == nil && !established(crd)) {
+			return fmt.Sprintf("definition %s is not served yet", key.Name), nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if conversion := crd.Spec.Conversion; conversion != nil && conversion.Webhook != nil {
+			bundles = append(bundles, conversion.Webhook.ClientConfig.CABundle)
+		}
+	}
+	for _, bundle := range bundles {
+		if certified && len(bundle) == 0 {
+			return fmt.Sprintf("the certificate is not in %s yet", key.Name), nil
+		}
+	}
+	return "", nil
+}
+
+func established(crd *apiextensionsv1.CustomResourceDefinition) bool {
+	for _, condition := range crd.Status.Conditions {
+		if condition.Type == apiextensionsv1.Established {
+			return condition.Status == apiextensionsv1.ConditionTrue
+		}
+	}
+	return false
+}
