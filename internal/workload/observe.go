@@ -17,7 +17,6 @@ import (
 
 	"github.com/holdfast-io/holdfast/internal/pod"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
-	"github.com/holdfast-io/holdfast/internal/workload/claim"
 )
 
 // Position tells how far the cache has got with a kind.
@@ -94,7 +93,8 @@ func (e *Engine) Observe(ctx context.Context, src Source) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	state := State{names: newNames(string(src.Owner.GetUID())), taken: map[string]bool{}, CollisionCount: src.CollisionCount}
+	state := NewState(src.Owner)
+	state.CollisionCount = src.CollisionCount
 	if state.Claims, err = e.ownedClaims(ctx, src); err != nil {
 		return State{}, err
 	}
@@ -238,44 +238,27 @@ func (e *Engine) ownedClaims(ctx context.Context, src Source) ([]*corev1.Persist
 	return claims, nil
 }
 
-// sort divides the pods into members and those that hold no place, and collects the ids in use.
+// sort divides the pods into members and those that hold no place, and forgets what is known of pods that are gone.
 func (e *Engine) sort(src Source, m *memory, pods []*corev1.Pod, state *State) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := e.Clock.Now()
 	known := make(map[types.UID]facts, len(pods))
 	deleted := make(map[types.UID]bool, len(m.deleted))
-	state.Members = make([]Member, 0, len(pods))
-	for _, p := range pods {
-		state.taken[claim.Instance(p)] = true
-		state.taken[suffix(src.Owner.GetName(), p.Name)] = true
-		if m.deleted[p.UID] && !pod.Terminating(p) {
+	state.Divide(pods, func(p *corev1.Pod) (Member, bool) {
+		if m.deleted[p.UID] {
 			deleted[p.UID] = true
-		}
-		if !pod.Active(p) || deleted[p.UID] {
-			state.Gone = append(state.Gone, p)
-			continue
+			return Member{}, false
 		}
 		f, same := m.facts[p.UID]
 		if !same || f.resourceVersion != p.ResourceVersion {
 			f = look(p)
 		}
 		known[p.UID] = f
-		state.Members = append(state.Members, f.member(p, src.MinReady, now))
-	}
-	for _, c := range state.Claims {
-		state.taken[claim.Instance(c)] = true
-	}
+		return f.member(p, src.MinReady, now), true
+	})
 	for id := range m.foreign {
 		state.taken[id] = true
 	}
 	m.facts, m.deleted = known, deleted
-}
-
-// suffix returns what follows the set's name in the pod's.
-func suffix(set, name string) string {
-	if len(name) <= len(set)+1 {
-		return ""
-	}
-	return name[len(set)+1:]
 }

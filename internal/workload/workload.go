@@ -5,7 +5,6 @@ package workload
 import (
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -74,23 +73,6 @@ type Limits struct {
 	Surge int
 	// Starting is how many pods that are not available yet stop the creation of more; negative: no such limit.
 	Starting int
-}
-
-// State is what was observed of a workload. The objects in it are shared with the cache: nobody changes them.
-type State struct {
-	// Members are the active pods.
-	Members []Member
-	// Gone are the pods that hold no place: terminating ones and finished ones.
-	Gone   []*corev1.Pod
-	Claims []*corev1.PersistentVolumeClaim
-	// History holds all revisions; Update is the one of the template, Current the one before.
-	History         []*appsv1.ControllerRevision
-	Update, Current *appsv1.ControllerRevision
-	CollisionCount  *int32
-	// Paths tell, for each revision that a member runs, how it becomes the update revision.
-	Paths map[string]Path
-	names names
-	taken map[string]bool
 }
 
 // Path is how a pod of one revision becomes one of another.

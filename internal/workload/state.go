@@ -1,0 +1,62 @@
+package workload
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"github.com/holdfast-io/holdfast/internal/pod"
+	"github.com/holdfast-io/holdfast/internal/workload/claim"
+)
+
+// State is what was observed of a workload. The objects in it are shared with the cache: nobody changes them.
+type State struct {
+	// Members are the active pods.
+	Members []Member
+	// Gone are the pods that hold no place: terminating ones and finished ones.
+	Gone   []*corev1.Pod
+	Claims []*corev1.PersistentVolumeClaim
+	// History holds all revisions; Update is the one of the template, Current the one before.
+	History         []*appsv1.ControllerRevision
+	Update, Current *appsv1.ControllerRevision
+	CollisionCount  *int32
+	// Paths tell, for each revision that a member runs, how it becomes the update revision.
+	Paths map[string]Path
+
+	set   string
+	names names
+	taken map[string]bool
+}
+
+// NewState is the state of a workload before anything was seen.
+func NewState(owner metav1.Object) State {
+	return State{set: owner.GetName(), names: newNames(string(owner.GetUID())), taken: map[string]bool{}}
+}
+
+// Divide sorts pods into members and those that hold no place. member looks at an active pod; false: it is as good as gone.
+func (s *State) Divide(pods []*corev1.Pod, member func(p *corev1.Pod) (Member, bool)) {
+	s.Members = make([]Member, 0, len(pods))
+	for _, p := range pods {
+		s.taken[claim.Instance(p)] = true
+		s.taken[suffix(s.set, p.Name)] = true
+		if pod.Active(p) {
+			if m, stays := member(p); stays {
+				s.Members = append(s.Members, m)
+				continue
+			}
+		}
+		s.Gone = append(s.Gone, p)
+	}
+	for _, c := range s.Claims {
+		s.taken[claim.Instance(c)] = true
+	}
+}
+
+// suffix returns what follows the set's name in the pod's.
+func suffix(set, name string) string {
+	if len(name) <= len(set)+1 {
+		return ""
+	}
+	return name[len(set)+1:]
+}
