@@ -26,6 +26,7 @@ import (
 
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
+	"github.com/holdfast-io/holdfast/internal/workload"
 )
 
 const (
@@ -132,6 +133,9 @@ func (p *process) run(ctx context.Context) error {
 	if p.figures != nil {
 		g.run(func(ctx context.Context) error { return serve(ctx, p.figures, metricsHandler(registries)) })
 	}
+	if err := workload.Index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
 	for _, room := range p.on {
 		if room.Start == nil {
 			continue
@@ -232,9 +236,13 @@ func (p *process) deps(mgr manager.Manager) (Deps, error) {
 	if err != nil {
 		return Deps{}, err
 	}
+	guard, err := client.New(p.conn.client("admission", 100, 200), client.Options{Scheme: p.scheme})
+	if err != nil {
+		return Deps{}, fmt.Errorf("make the client of admission: %w", err)
+	}
 	return Deps{
-		Manager: mgr, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Scheme: p.scheme, Clock: p.clock, Log: p.log,
-		QPS: p.opts.QPS, Burst: p.opts.Burst,
+		Manager: mgr, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Admission: guard, Scheme: p.scheme, Clock: p.clock, Log: p.log,
+		Position: &workload.CachePosition{Cache: mgr.GetCache()}, QPS: p.opts.QPS, Burst: p.opts.Burst,
 		Frame: func(name string) reconcile.Options {
 			return reconcile.Options{
 				Name: name, Clock: p.clock, Recorder: recorder, Metrics: reconcileMetrics, Concurrency: p.opts.Concurrency,

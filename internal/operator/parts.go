@@ -84,10 +84,7 @@ func (u *untilStop) NeedLeaderElection() bool        { return false }
 // keeper keeps the certificate. In a Pod it is put into the configurations that the manifests made; beside the cluster
 // the leader makes them itself, with its own address.
 func (p *process) keeper(deps Deps, elected <-chan struct{}) (*admission.Keeper, error) {
-	c, err := client.New(p.conn.client("admission", 20, 40), client.Options{Scheme: p.scheme})
-	if err != nil {
-		return nil, fmt.Errorf("make the client of admission: %w", err)
-	}
+	c := deps.Admission
 	host := p.opts.WebhookURLHost
 	if host == "" && !p.conn.inside {
 		host = "127.0.0.1"

@@ -10,7 +10,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/holdfast-io/holdfast/internal/admission"
+	"github.com/holdfast-io/holdfast/internal/apps/cloneset"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
+	"github.com/holdfast-io/holdfast/internal/workload"
 )
 
 // Deps is what the operator hands to its rooms.
@@ -20,10 +22,15 @@ type Deps struct {
 	// Client reads from the cache and writes to the API server, at the rate of --kube-api-qps.
 	Client client.Client
 	// Live reads from the API server itself, for the few questions that a cache must not answer.
-	Live   client.Reader
-	Scheme *runtime.Scheme
-	Clock  clock.WithTicker
-	Log    logr.Logger
+	Live client.Reader
+	// Admission reads and writes to the API server with connections of its own, so that no burst of the controllers keeps a
+	// user's request waiting; for hooks only.
+	Admission client.Client
+	// Position of the cache behind Client.
+	Position workload.Position
+	Scheme   *runtime.Scheme
+	Clock    clock.WithTicker
+	Log      logr.Logger
 	// QPS and Burst are what Client may send, for rooms that pace themselves.
 	QPS   float32
 	Burst int
@@ -48,5 +55,18 @@ type Room struct {
 
 // Rooms is the one list of what the operator does. Whoever adds a kind adds it here.
 func Rooms() []Room {
-	return []Room{}
+	return []Room{cloneSet()}
+}
+
+func cloneSet() Room {
+	return Room{
+		Name: "cloneset",
+		Help: "keeps the pods of CloneSets",
+		CRDs: []string{"clonesets.apps.kruise.io"},
+		Start: func(ctx context.Context, d Deps) error {
+			room := cloneset.New(cloneset.Deps{Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock})
+			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("cloneset")), room.Watches()...)
+		},
+		Hooks: func(d Deps) []admission.Hook { return cloneset.Hooks(d.Scheme, d.Admission, d.Admission) },
+	}
 }

@@ -116,4 +116,3 @@ func withClient(kubeconfig, kubeContext string, f func(client.Client) error) err
 type warnings struct{}
 
 func (warnings) HandleWarningHeader(int, string, string) {}
-
