@@ -142,7 +142,7 @@ func (t *conversion) Inject(ctx context.Context, bundle []byte) (bool, error) {
 	if want := t.want(bundle); len(crd.Spec.Versions) > 1 && !sameConversion(crd.Spec.Conversion, want) {
 		patch, err := json.Marshal(map[string]any{
 			"metadata": map[string]any{"resourceVersion": crd.ResourceVersion},
-			"spec":     map[string]any{"conversion": want},
+			"spec":     map[string]any{"conversion": replacing(want)},
 		})
 		if err != nil {
 			return false, fmt.Errorf("encode the patch: %w", err)
@@ -153,6 +153,21 @@ func (t *conversion) Inject(ctx context.Context, bundle []byte) (bool, error) {
 	}
 	t.right, t.bundle = crd.ResourceVersion, bundle
 	return false, nil
+}
+
+// replacing spells out what must go when an operator beside the cluster follows one within it, or the other way round.
+func replacing(c *apiextensionsv1.CustomResourceConversion) map[string]any {
+	config := map[string]any{"url": nil, "service": nil, "caBundle": c.Webhook.ClientConfig.CABundle}
+	if c.Webhook.ClientConfig.URL != nil {
+		config["url"] = *c.Webhook.ClientConfig.URL
+	}
+	if c.Webhook.ClientConfig.Service != nil {
+		config["service"] = c.Webhook.ClientConfig.Service
+	}
+	return map[string]any{
+		"strategy": c.Strategy,
+		"webhook":  map[string]any{"clientConfig": config, "conversionReviewVersions": c.Webhook.ConversionReviewVersions},
+	}
 }
 
 func (t *conversion) want(bundle []byte) *apiextensionsv1.CustomResourceConversion {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -29,6 +30,9 @@ func Apply(ctx context.Context, c client.Client, o Options, w io.Writer) error {
 		return err
 	}
 	if err := checkDefinitions(ctx, c, manifests, o.TakeOver); err != nil {
+		return err
+	}
+	if err := freeAddresses(ctx, c, manifests, o.DryRun); err != nil {
 		return err
 	}
 	waited := false
@@ -106,6 +110,48 @@ func checkDefinitions(ctx context.Context, c client.Client, manifests []Manifest
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// freeAddresses clears the URLs of an operator that ran beside the cluster: a webhook has either a URL or a Service, and
+// applying our manifests would leave both.
+func freeAddresses(ctx context.Context, c client.Client, manifests []Manifest, dryRun bool) error {
+	if dryRun {
+		return nil
+	}
+	for _, m := range manifests {
+		key := client.ObjectKeyFromObject(m.Object)
+		var have client.Object
+		var err error
+		byURL := false
+		switch m.Object.(type) {
+		case *apiextensionsv1.CustomResourceDefinition:
+			crd := &apiextensionsv1.CustomResourceDefinition{}
+			err = c.Get(ctx, key, crd)
+			if conversion := crd.Spec.Conversion; err == nil && conversion != nil && conversion.Webhook != nil && conversion.Webhook.ClientConfig.URL != nil {
+				patch := []byte(`{"spec":{"conversion":{"strategy":"None","webhook":null}}}`)
+				err = c.Patch(ctx, crd, client.RawPatch(types.MergePatchType, patch))
+			}
+		case *admissionregistrationv1.MutatingWebhookConfiguration:
+			config := &admissionregistrationv1.MutatingWebhookConfiguration{}
+			err, have = c.Get(ctx, key, config), config
+			for _, hook := range config.Webhooks {
+				byURL = byURL || hook.ClientConfig.URL != nil
+			}
+		case *admissionregistrationv1.ValidatingWebhookConfiguration:
+			config := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+			err, have = c.Get(ctx, key, config), config
+			for _, hook := range config.Webhooks {
+				byURL = byURL || hook.ClientConfig.URL != nil
+			}
+		}
+		if err == nil && byURL {
+			err = c.Delete(ctx, have)
+		}
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("clear the address of an operator beside the cluster from %s: %w", key.Name, err)
+		}
+	}
+	return nil
 }
 
 // mayReplace tells why the definition of the cluster must not be replaced with ours, or nil.
