@@ -52,11 +52,14 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.restartPods, "restart-pods", 5000, "pods of the restart of the operator; 0 leaves it out")
 	flags.IntVar(&o.count, "count", 1, "repetitions; the report shows medians")
 	flags.StringVar(&o.only, "only", "", "comma-separated parts to measure: "+strings.Join(allParts(), ", ")+" (default: all)")
-	flags.StringVar(&o.out, "out", "", "Markdown file to write, such as docs/performance.md (default: standard output only)")
+	flags.StringVar(&o.out, "out", "docs/performance.md", "Markdown file to write; empty: standard output only, as with --only")
 	flags.StringVar(&o.bin, "bin", "bin", "folder with holdfast-kube and holdfast")
 	flags.DurationVar(&o.limit, "limit", 5*time.Minute, "the longest that one phase may take")
 	if err := flags.Parse(args); err != nil {
 		return o, err
+	}
+	if o.only != "" && !given(flags, "out") {
+		o.out = "" // a part must not replace the whole
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q: everything is a flag, see --help", flags.Arg(0))
@@ -66,6 +69,13 @@ func parse(args []string) (options, error) {
 	}
 	_, err := o.parts()
 	return o, err
+}
+
+// given reports whether a flag is on the command line.
+func given(flags *flag.FlagSet, name string) bool {
+	found := false
+	flags.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
 }
 
 // parts returns what is to be measured.
