@@ -142,7 +142,7 @@ it waits for nothing`,
 				warning("uid-x", "Failed", `failed to pull "nginx:2": not found`),
 			},
 			want: `
-cloneset/web in namespace shop: 1 of 3 pods updated; waits for budget 2 (2 pods are available), image 1 (bad)
+cloneset/web in namespace shop: 1 of 3 pods updated; waits for budget 2, image 1
 
 1. image: pod web-1: container web cannot get its image nginx:2
    why  failed to pull "nginx:2": not found

@@ -43,6 +43,8 @@ type Change struct {
 	Reason  string       `json:"reason,omitempty"` // Paused, Partition, Budget, Hook, OnDelete, Turn, or the controller's own
 	Message string       `json:"message,omitempty"`
 	Since   *metav1.Time `json:"since,omitempty"`
+
+	brief string // stands for Message in a table whose head tells it once for all pods
 }
 
 // viewPod makes the view of one pod.
@@ -99,7 +101,7 @@ func leaving(s Snapshot, p *corev1.Pod) (Change, bool) {
 			change.Message = "to be deleted, as asked by its label " + v1beta1.SpecifiedDelete
 			return change, true
 		}
-		change.Message = "to be deleted, " + change.Message
+		change.Message, change.brief = "to be deleted, "+change.Message, "to be deleted, "+change.brief
 		return change, true
 	}
 	return Change{}, false
@@ -151,10 +153,11 @@ func heldBack(s Snapshot, p *corev1.Pod) (Change, bool) {
 
 // heldChange words what the controller holds back: what the user wants kept is kept, the rest waits.
 func heldChange(held Held) Change {
-	c := Change{State: ChangeWaiting, Reason: held.Reason, Message: "waiting: " + lowerFirst(held.Reason)}
+	c := Change{State: ChangeWaiting, Reason: held.Reason, brief: "waiting: " + lowerFirst(held.Reason)}
 	if held.Reason == string(v1beta1.HeldByPartition) {
-		c.State, c.Message = ChangeKept, "kept: partition"
+		c.State, c.brief = ChangeKept, "kept: partition"
 	}
+	c.Message = c.brief
 	if held.Message != "" {
 		c.Message += " (" + held.Message + ")"
 	}

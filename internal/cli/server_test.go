@@ -179,8 +179,8 @@ func TestGetFromServer(t *testing.T) {
 	s.says(s.run(CodeOK, "get"), "there are no workloads in namespace")
 	s.seed()
 	for _, name := range []string{"cloneset/web", "web", "clone/web"} {
-		s.says(s.run(CodeOK, "get", name), "1 of 3 pods updated", "waits for budget 2", "revision 2 web-bbb  (update)", "├─ web-2",
-			"waiting: budget (3 pods are available)")
+		s.says(s.run(CodeOK, "get", name), "1 of 3 pods updated", "waits for budget 2: 3 pods are available", "revision 2 web-bbb  (update)", "├─ web-2",
+			"waiting: budget")
 	}
 	s.says(s.run(CodeOK, "get", "-o", "wide"), "WORKLOAD", "cloneset/web", "web=nginx:2")
 	s.says(s.run(CodeOK, "get", "cloneset", "-A"), "NAMESPACE", s.namespace)

@@ -15,6 +15,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
@@ -87,9 +88,13 @@ func (s *session) load() error {
 	}
 	inCluster := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
 	if len(raw.Clusters) == 0 && *s.flags.APIServer == "" && !inCluster {
+		looked := "~/.kube/config"
+		if env := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); env != "" {
+			looked = "KUBECONFIG=" + env
+		}
 		return &Failure{
-			Code: CodeUnreachable, What: "no cluster is configured",
-			Fix: "set KUBECONFIG or --kubeconfig to a kubeconfig file (the default is ~/.kube/config)",
+			Code: CodeUnreachable, What: fmt.Sprintf("no cluster is configured (looked at %s)", looked),
+			Fix: "name a kubeconfig file with --kubeconfig or KUBECONFIG",
 		}
 	}
 	if s.config, err = s.flags.ToRESTConfig(); err != nil {

@@ -154,8 +154,12 @@ func (t Tree) head() []string {
 			w.Desired, w.Updated, w.ToUpdate, w.Ready, w.Available, w.Total),
 		"  strategy  " + w.strategyText(),
 	}
-	if len(w.Held) > 0 {
-		lines = append(lines, "  waits for "+heldText(w.Held))
+	for i, held := range w.Held {
+		lead := "  waits for "
+		if i > 0 {
+			lead = "            "
+		}
+		lines = append(lines, lead+held.text())
 	}
 	return lines
 }
@@ -192,20 +196,29 @@ func (w WorkloadView) strategyText() string {
 	return strings.Join(parts, ", ")
 }
 
-// heldText says what is held back: budget 2 (maxUnavailable 1), hook 1.
+// heldText says in brief what is held back: budget 2, hook 1.
 func heldText(held []Held) string {
-	var parts []string
+	parts := make([]string, 0, len(held))
 	for _, h := range held {
-		text := lowerFirst(h.Reason)
-		if n := max(h.Count, int64(len(h.Pods))); n > 0 {
-			text += fmt.Sprintf(" %d", n)
-		}
-		if h.Message != "" {
-			text += " (" + h.Message + ")"
-		}
-		parts = append(parts, text)
+		parts = append(parts, h.brief())
 	}
 	return strings.Join(parts, ", ")
+}
+
+// brief is the reason and how many wait for it.
+func (h Held) brief() string {
+	if n := max(h.Count, int64(len(h.Pods))); n > 0 {
+		return fmt.Sprintf("%s %d", lowerFirst(h.Reason), n)
+	}
+	return lowerFirst(h.Reason)
+}
+
+// text is brief, with the controller's words.
+func (h Held) text() string {
+	if h.Message == "" {
+		return h.brief()
+	}
+	return h.brief() + ": " + h.Message
 }
 
 // line is the heading of a revision's pods.
@@ -248,6 +261,9 @@ func (p PodView) cells(wide bool, now time.Time) []string {
 // text words a change; without times when now is zero.
 func (c Change) text(now time.Time) string {
 	text := c.Message
+	if c.brief != "" {
+		text = c.brief
+	}
 	switch c.State {
 	case ChangeCreated:
 		return "created"

@@ -179,6 +179,9 @@ func (o *getOptions) watchList(ctx context.Context, wanted []found, selector lab
 // entries tells the tree for a log: one line for the workload, each revision and each pod, without ages.
 func (t Tree) entries() []entry {
 	list := []entry{{t.Workload.Ref, t.Workload.line()}}
+	for _, h := range t.Workload.Held {
+		list = append(list, entry{"waits for " + lowerFirst(h.Reason), h.text()})
+	}
 	for _, r := range t.Revisions {
 		if r.Hash != "" {
 			list = append(list, entry{"revision/" + r.Name, strings.TrimSuffix(revisionMark(r)+strings.Join(r.Images, ","), " ")})
