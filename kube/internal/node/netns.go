@@ -42,25 +42,36 @@ func (n *netns) Close() {
 	_ = n.handle.Close()
 }
 
-// inNetns runs f on a thread inside the namespace. The thread is thrown away afterwards, so no other work of this
-// process can land there.
-func inNetns(path string, f func() error) error {
+// onThread runs f on a thread of its own, which is thrown away afterwards, so no other work of this process can land
+// in the namespace that f entered. The process's first thread is spared: it cannot be thrown away, and /proc/self
+// shows its namespaces as the process's.
+func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the runtime ends the thread with this goroutine
-		done <- func() error {
-			h, err := vns.GetFromPath(path)
-			if err != nil {
-				return fmt.Errorf("open the network namespace %s: %w", path, err)
-			}
-			defer h.Close()
-			if err := vns.Set(h); err != nil {
-				return fmt.Errorf("enter the network namespace %s: %w", path, err)
-			}
-			return f()
-		}()
+		runtime.LockOSThread() // never unlocked on the way out: the runtime ends the thread with this goroutine
+		if unix.Gettid() == os.Getpid() {
+			done <- onThread(f) // a second goroutine cannot be on this thread while it is locked
+			runtime.UnlockOSThread()
+			return
+		}
+		done <- f()
 	}()
 	return <-done
+}
+
+// inNetns runs f on a thread inside the namespace.
+func inNetns(path string, f func() error) error {
+	return onThread(func() error {
+		h, err := vns.GetFromPath(path)
+		if err != nil {
+			return fmt.Errorf("open the network namespace %s: %w", path, err)
+		}
+		defer h.Close()
+		if err := vns.Set(h); err != nil {
+			return fmt.Errorf("enter the network namespace %s: %w", path, err)
+		}
+		return f()
+	})
 }
 
 // ensureNetns makes a named namespace with loopback up and forwarding on, unless it is there.
@@ -74,12 +85,7 @@ func ensureNetns(path string) error {
 	if err := os.WriteFile(path, nil, 0o444); err != nil {
 		return fmt.Errorf("make the network namespace %s: %w", path, err)
 	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // as in inNetns
-		done <- newNetns(path)
-	}()
-	if err := <-done; err != nil {
+	if err := onThread(func() error { return newNetns(path) }); err != nil {
 		return errors.Join(fmt.Errorf("make the network namespace %s: %w", path, err), os.Remove(path))
 	}
 	return nil

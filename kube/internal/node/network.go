@@ -89,9 +89,9 @@ func routes(ownLink string) ([]netip.Prefix, error) {
 	return taken, nil
 }
 
-func (n *Network) link() string           { return "hf" + n.id }
-func (n *Network) hubNS() string          { return netnsDir + "/hf-" + n.id + "-hub" }
-func (n *Network) nodeNS(i int) string    { return fmt.Sprintf("%s/hf-%s-n%d", netnsDir, n.id, i) }
+func (n *Network) link() string        { return "hf" + n.id }
+func (n *Network) hubNS() string       { return netnsDir + "/hf-" + n.id + "-hub" }
+func (n *Network) nodeNS(i int) string { return fmt.Sprintf("%s/hf-%s-n%d", netnsDir, n.id, i) }
 
 // ControlPlaneIP is the address at which nodes and pods reach the API server: --advertise-address, and a name in
 // the API server's certificate.
@@ -124,7 +124,7 @@ func (n *Network) build() error {
 	if err := hub.bridge(n.plan); err != nil {
 		return err
 	}
-	machine, err := openNetns("/proc/self/ns/net")
+	machine, err := openNetns("/proc/thread-self/ns/net")
 	if err != nil {
 		return err
 	}
