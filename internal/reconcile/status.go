@@ -3,7 +3,9 @@ package reconcile
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"time"
 
@@ -18,6 +20,10 @@ func statusOf(obj client.Object) (json.RawMessage, error) {
 	field := reflect.Indirect(reflect.ValueOf(obj)).FieldByName("Status")
 	if !field.IsValid() {
 		return nil, nil
+	}
+	if field.IsZero() {
+		// Nothing was ever written: the zeros that the type would print are not there yet, and some are required.
+		return json.RawMessage("{}"), nil
 	}
 	raw, err := json.Marshal(field.Interface())
 	if err != nil {
@@ -58,9 +64,13 @@ func (f *Frame[T]) writeStatus(ctx context.Context, obj T, before json.RawMessag
 // patchStatus names the uid, so that the status of an object that was deleted and made again under its name is never
 // overwritten with that of its forerunner. On success obj is what the API server stored.
 func (f *Frame[T]) patchStatus(ctx context.Context, obj T, diff json.RawMessage) error {
+	status, err := whole(obj, diff)
+	if err != nil {
+		return err
+	}
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": obj.GetUID()},
-		"status":   diff,
+		"status":   status,
 	})
 	if err != nil {
 		return fmt.Errorf("encode the status patch of %s: %w", client.ObjectKeyFromObject(obj), err)
@@ -70,6 +80,21 @@ func (f *Frame[T]) patchStatus(ctx context.Context, obj T, diff json.RawMessage)
 		return fmt.Errorf("write the status of %s: %w", client.ObjectKeyFromObject(obj), err)
 	}
 	return nil
+}
+
+// whole adds to the difference the fields that stay as they are. What a Go type shows as 0 may not be stored at all, and
+// where the schema requires the field, a patch that leaves it out is refused.
+func whole(obj client.Object, diff json.RawMessage) (map[string]any, error) {
+	raw, err := statusOf(obj)
+	if err != nil {
+		return nil, err
+	}
+	var status, changed map[string]any
+	if err := errors.Join(json.Unmarshal(raw, &status), json.Unmarshal(diff, &changed)); err != nil {
+		return nil, fmt.Errorf("encode the status of %s: %w", client.ObjectKeyFromObject(obj), err)
+	}
+	maps.Copy(status, changed)
+	return status, nil
 }
 
 // countersOnly tells whether two statuses differ in nothing but numbers, messages and times.

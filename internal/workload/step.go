@@ -182,11 +182,11 @@ func (p *pass) remove(ctx context.Context, s Step, target *corev1.Pod) error {
 
 func (p *pass) delete(ctx context.Context, target *corev1.Pod) error {
 	err := p.engine.Client.Delete(ctx, target, client.Preconditions{UID: &target.UID})
-	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) { // a conflict: the name has another pod now
+	if err == nil || apierrors.IsNotFound(err) {
 		p.memory.gone(target.UID)
 		return nil
 	}
-	if unanswered(err) {
+	if unanswered(err) || apierrors.IsConflict(err) { // a conflict: the name may have another pod now
 		p.memory.note(p.memory.unsure, target.Name)
 	}
 	return fmt.Errorf("delete pod %s/%s: %w", target.Namespace, target.Name, err)
