@@ -83,13 +83,13 @@ func (e *auditEvent) what() string {
 type ledger struct {
 	mu       sync.Mutex
 	made     map[string]map[string]int // actor, what -> writes that the server carried out
-	refused  map[string]int            // actor -> writes answered with an error
+	refused  map[string]map[int]int    // actor, status code -> writes answered with an error
 	last     time.Time                 // when the newest counted write was received
 	firstPod func(time.Time)           // told once, of the operator's next write to a pod
 }
 
 func newLedger() *ledger {
-	return &ledger{made: map[string]map[string]int{}, refused: map[string]int{}}
+	return &ledger{made: map[string]map[string]int{}, refused: map[string]map[int]int{}}
 }
 
 // add counts one event.
@@ -101,8 +101,11 @@ func (l *ledger) add(e *auditEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last = time.Now()
-	if e.ResponseStatus.Code >= 400 {
-		l.refused[actor]++
+	if code := e.ResponseStatus.Code; code >= 400 {
+		if l.refused[actor] == nil {
+			l.refused[actor] = map[int]int{}
+		}
+		l.refused[actor][code]++
 		return
 	}
 	if l.made[actor] == nil {
@@ -124,8 +127,8 @@ func (l *ledger) onFirstPodWrite(told func(time.Time)) {
 
 // tally is what an actor wrote in a span of time.
 type tally struct {
-	Made    map[string]int
-	Refused int
+	Made    map[string]int // by what was written
+	Refused map[int]int    // by status code
 }
 
 // total is the number of writes that the server carried out.
@@ -139,13 +142,27 @@ func (t tally) total() int {
 
 // since is what was written between an earlier tally and this one.
 func (t tally) since(before tally) tally {
-	made := map[string]int{}
-	for what, n := range t.Made {
-		if n -= before.Made[what]; n > 0 {
-			made[what] = n
+	return tally{Made: difference(t.Made, before.Made), Refused: difference(t.Refused, before.Refused)}
+}
+
+// difference subtracts counters, and leaves out what did not change.
+func difference[K comparable](after, before map[K]int) map[K]int {
+	left := map[K]int{}
+	for key, n := range after {
+		if n -= before[key]; n > 0 {
+			left[key] = n
 		}
 	}
-	return tally{Made: made, Refused: t.Refused - before.Refused}
+	return left
+}
+
+// refused is the number of writes that were answered with an error.
+func (t tally) refused() int {
+	sum := 0
+	for _, n := range t.Refused {
+		sum += n
+	}
+	return sum
 }
 
 // String lists the kinds of writes, the most frequent first.
@@ -160,8 +177,8 @@ func (t tally) String() string {
 	for _, kind := range kinds {
 		words = append(words, fmt.Sprintf("%d %s", t.Made[kind], kind))
 	}
-	if t.Refused > 0 {
-		words = append(words, fmt.Sprintf("%d refused", t.Refused))
+	for _, code := range slices.Sorted(maps.Keys(t.Refused)) {
+		words = append(words, fmt.Sprintf("%d refused with %d", t.Refused[code], code))
 	}
 	return strings.Join(words, ", ")
 }
@@ -170,7 +187,7 @@ func (t tally) String() string {
 func (l *ledger) tally(actor string) tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return tally{Made: maps.Clone(l.made[actor]), Refused: l.refused[actor]}
+	return tally{Made: maps.Clone(l.made[actor]), Refused: maps.Clone(l.refused[actor])}
 }
 
 // awaitQuiet waits until no counted write has come for a while, so that a phase's late writes are counted with it. It

@@ -81,9 +81,9 @@ func TestLedgerFollowsTheLogIntoItsNextFile(t *testing.T) {
 }
 
 func TestTallySinceIsWhatCameBetween(t *testing.T) {
-	before := tally{Made: map[string]int{"create pods": 2, "patch pods": 1}, Refused: 1}
-	after := tally{Made: map[string]int{"create pods": 5, "patch pods": 1, "delete pods": 9}, Refused: 2}
-	if got, want := after.since(before).String(), "9 delete pods, 3 create pods, 1 refused"; got != want {
+	before := tally{Made: map[string]int{"create pods": 2, "patch pods": 1}, Refused: map[int]int{409: 1}}
+	after := tally{Made: map[string]int{"create pods": 5, "patch pods": 1, "delete pods": 9}, Refused: map[int]int{409: 2, 429: 5}}
+	if got, want := after.since(before).String(), "9 delete pods, 3 create pods, 1 refused with 409, 5 refused with 429"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -61,8 +61,9 @@ func (r *results) markdown(failure error) string {
 	text.WriteString("\nUp: 0 to all pods ready. Recreate and in place: all pods ready at the new image and no old one left. Down: no pod left.\n")
 	text.WriteString("\n## Writes per pod\n\n" + r.writes().String())
 	text.WriteString("\nRequests that the API server carried out for the workload's own controllers (for the Deployment: its controller and\n" +
-		"the ReplicaSet controller), status writes included, by the server's audit log; events and leases are not in it.\n")
-	text.WriteString("\n" + r.verbs().String())
+		"the ReplicaSet controller), status writes included, by the server's audit log; events and leases are not in it. Refused\n" +
+		"are those answered with an error, which mostly is a conflict (409).\n")
+	text.WriteString("\nIn the last repetition:\n\n" + r.verbs())
 	text.WriteString("\n## Processor time and memory\n\n" + r.processor().String())
 	text.WriteString("\nProcessor seconds per 1,000 pods. The native controllers run inside the control plane's process, so they have no figure\n" +
 		"of their own: compare operator + cluster, where cluster is the whole control plane with etcd and the simulated nodes.\n")
@@ -79,7 +80,7 @@ func (r *results) markdown(failure error) string {
 const reference = `
 ## What the aims come from
 
-Measured once on another machine of 2 cores with 100 simulated nodes, all at 1,000 requests a second, 1,000 pods:
+Measured once on a machine of 2 cores with 100 simulated nodes, all at 1,000 requests a second, 1,000 pods:
 
 |                           | up   | recreate | in place | down | writes per pod up / in place | CPU s up / recreate / in place | peak MB              |
 |---------------------------|------|----------|----------|------|------------------------------|--------------------------------|----------------------|
@@ -165,7 +166,7 @@ func (r *results) writes() *table {
 		for _, phase := range phases() {
 			row = append(row, r.cell(part[0], phase, "%.3f", perPod, part[0]))
 			for _, f := range r.figures[part[0]][phase] {
-				refused += f.Writes.Refused
+				refused += f.Writes.refused()
 			}
 		}
 		t.add(append(row, fmt.Sprint(refused))...)
@@ -175,17 +176,17 @@ func (r *results) writes() *table {
 	return t
 }
 
-// verbs is the table of what the writes of the last repetition were.
-func (r *results) verbs() *table {
-	t := &table{head: []string{"", "phase", "writes of the last repetition"}}
+// verbs lists what the writes of the last repetition were.
+func (r *results) verbs() string {
+	var text strings.Builder
 	for _, part := range shown() {
 		for _, phase := range phases() {
 			if all := r.figures[part[0]][phase]; len(all) > 0 {
-				t.add(part[1], phase, all[len(all)-1].Writes.String())
+				fmt.Fprintf(&text, "- %s, %s: %s\n", part[1], phase, all[len(all)-1].Writes)
 			}
 		}
 	}
-	return t
+	return text.String()
 }
 
 // processor is the table of processor time and memory.
