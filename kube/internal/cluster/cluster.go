@@ -17,7 +17,9 @@ import (
 	"github.com/holdfast-io/holdfast/kube/internal/controlplane"
 	"github.com/holdfast-io/holdfast/kube/internal/datadir"
 	"github.com/holdfast-io/holdfast/kube/internal/etcd"
+	"github.com/holdfast-io/holdfast/kube/internal/node"
 	"github.com/holdfast-io/holdfast/kube/internal/pki"
+	"github.com/holdfast-io/holdfast/kube/internal/simnode"
 )
 
 const loopback = "127.0.0.1"
@@ -28,6 +30,10 @@ type Options struct {
 	Port          int // 0: any free one
 	APIServerOnly bool
 	NoSync        bool
+	Nodes         int // real ones, on this machine
+	Simulated     int
+	RestartDelay  simnode.Delay // of containers on simulated nodes
+	Images        string        // folder of image archives that real nodes get
 	Version       string
 	Out           io.Writer // progress
 	Start         time.Time // what the progress counts from
@@ -41,6 +47,9 @@ type Cluster struct {
 	certs *pki.Cluster
 	etcd  *etcd.Server
 	api   net.Listener
+
+	network *node.Network
+	nodes   []*node.Node
 }
 
 // Up runs a cluster until ctx ends, which is the way to stop it, or until a part fails.
@@ -67,11 +76,9 @@ func Up(ctx context.Context, o Options) error {
 }
 
 func (c *Cluster) start(ctx context.Context) error {
-	steps := []func(context.Context) error{
-		c.logs, c.listen, c.certificates, c.runEtcd, c.runAPIServer,
-	}
+	steps := []func(context.Context) error{c.logs, c.makeNetwork, c.listen, c.certificates, c.startNodes, c.runEtcd, c.runAPIServer}
 	if !c.APIServerOnly {
-		steps = append(steps, c.runControllers)
+		steps = append(steps, c.serveNodes, c.runControllers, c.runVolumes, c.runSimulated, c.awaitNodes)
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -102,7 +109,7 @@ func (c *Cluster) say(format string, args ...any) {
 }
 
 func (c *Cluster) describe(ready bool) error {
-	return c.dir.Write(datadir.Run{Port: c.port(), Ready: ready, Version: c.Version})
+	return c.dir.Write(datadir.Run{Port: c.port(), Nodes: c.Nodes, Simulated: c.Simulated, Ready: ready, Version: c.Version})
 }
 
 func (c *Cluster) port() int { return c.api.Addr().(*net.TCPAddr).Port }
@@ -143,7 +150,7 @@ func (c *Cluster) listen(context.Context) error {
 
 func (c *Cluster) certificates(context.Context) error {
 	certs, err := pki.NewCluster(pki.Options{
-		Dir: filepath.Join(c.Dir, "pki"), URL: c.url(loopback), HasData: etcd.HasData(c.etcdDir()), Now: time.Now,
+		Dir: filepath.Join(c.Dir, "pki"), URL: c.url(loopback), Hosts: c.bridgeHosts(), HasData: etcd.HasData(c.etcdDir()), Now: time.Now,
 	})
 	if err != nil {
 		return err
@@ -169,6 +176,9 @@ func (c *Cluster) runEtcd(ctx context.Context) error {
 
 func (c *Cluster) runAPIServer(ctx context.Context) error {
 	config := controlplane.Config{Dir: c.Dir, PKI: c.certs, Etcd: c.etcd.Endpoint, Listener: c.api, Alone: c.APIServerOnly}
+	if c.network != nil {
+		config.Advertise = c.network.ControlPlaneIP()
+	}
 	c.parts.run(ctx, "kube-apiserver", func(ctx context.Context) error {
 		return controlplane.RunAPIServer(ctx, config)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -15,6 +16,9 @@ const stopTimeout = 20 * time.Second
 type parts struct {
 	running []*part
 	failed  chan error
+
+	mu     sync.Mutex
+	faults []error // of stopping
 }
 
 type part struct {
@@ -60,6 +64,15 @@ func (p *parts) fail(err error) {
 	}
 }
 
+// note keeps what went wrong while a part was stopped.
+func (p *parts) note(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.faults = append(p.faults, err)
+	}
+}
+
 // await returns when wait does, or earlier when a part fails.
 func (p *parts) await(ctx context.Context, wait func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -87,7 +100,9 @@ func (p *parts) stop() error {
 		}
 	}
 	p.running = nil
-	return errors.Join(errs...)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return errors.Join(append(errs, p.faults...)...)
 }
 
 func or(err, fallback error) error {

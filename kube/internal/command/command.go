@@ -7,6 +7,9 @@ import (
 	"github.com/spf13/cobra"
 	kubeproxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+
+	"github.com/holdfast-io/holdfast/kube/internal/image"
+	"github.com/holdfast-io/holdfast/kube/internal/node"
 )
 
 // Root is the whole command line.
@@ -21,7 +24,7 @@ in one process, with real nodes on this machine or simulated ones.`,
 		Args:          cobra.NoArgs,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(up(), down(), status(), version())
+	root.AddCommand(up(), down(), status(), image.Command(), version(), nodeInit())
 	return root
 }
 
@@ -35,6 +38,14 @@ func Component(ctx context.Context, name string) *cobra.Command {
 		return kubeproxy.NewProxyCommand()
 	}
 	return nil
+}
+
+// nodeInit is the first process of a node.
+func nodeInit() *cobra.Command {
+	return &cobra.Command{
+		Use: "node-init", Hidden: true, Args: cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, args []string) error { return node.Init(args) },
+	}
 }
 
 // dataDir adds the flag that every command shares.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-io/holdfast/kube/internal/datadir"
+	"github.com/holdfast-io/holdfast/kube/internal/node"
 )
 
 const (
@@ -81,5 +82,8 @@ func gone(ctx context.Context, dir string, timeout time.Duration) bool {
 
 // clean removes what a process that was killed could not remove itself.
 func clean(dir string) error {
+	if err := node.Clean(dir); err != nil {
+		return fmt.Errorf("remove what was left: %w", err)
+	}
 	return nil
 }

@@ -28,7 +28,6 @@ import (
 const (
 	ServiceCIDR = "10.96.0.0/16"
 	DNSService  = "10.96.0.10"
-	PodCIDR     = "10.244.0.0/16"
 )
 
 //go:embed audit-policy.yaml
@@ -126,7 +125,7 @@ func RunControllerManager(ctx context.Context, c Config) error {
 		"--use-service-account-credentials=true",
 		"--service-account-private-key-file="+c.PKI.ServiceAccountKey, "--root-ca-file="+c.PKI.CA.Cert,
 		"--cluster-signing-cert-file="+c.PKI.CA.Cert, "--cluster-signing-key-file="+c.PKI.CA.Key,
-		"--allocate-node-cidrs=true", "--cluster-cidr="+PodCIDR, "--node-cidr-mask-size=24",
+		"--allocate-node-cidrs=false", // the network of the nodes gives them their ranges
 		"--service-cluster-ip-range="+ServiceCIDR,
 	))
 	if err != nil {

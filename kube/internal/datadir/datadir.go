@@ -15,12 +15,13 @@ import (
 
 // Run describes the process that holds the directory.
 type Run struct {
-	PID     int    `json:"pid"`
-	Started uint64 `json:"started"` // clock ticks since boot: tells a process from a later one with its number
-	Port    int    `json:"port,omitempty"`
-	Nodes   int    `json:"nodes,omitempty"`
-	Ready   bool   `json:"ready"`
-	Version string `json:"version,omitempty"`
+	PID       int    `json:"pid"`
+	Started   uint64 `json:"started"` // clock ticks since boot: tells a process from a later one with its number
+	Port      int    `json:"port,omitempty"`
+	Nodes     int    `json:"nodes,omitempty"`
+	Simulated int    `json:"simulated,omitempty"`
+	Ready     bool   `json:"ready"`
+	Version   string `json:"version,omitempty"`
 }
 
 // Dir is a data directory held by this process.
