@@ -163,7 +163,7 @@ func ofCreation(e Evidence, now time.Time) []Finding {
 	if event, found := e.last(now, ids, "FailedCreate"); found {
 		return []Finding{{Cause: "Create", What: missing + " cannot be created", Why: event.Message, Do: refusedHint(event.Message)}}
 	}
-	if len(w.held()) > 0 {
+	if len(w.Held) > 0 {
 		return nil // the controller gives its reason
 	}
 	return []Finding{{Cause: "Create", What: missing + " not created yet", Do: "wait some seconds; if it stays, " + operatorHint(w.Kind)}}
@@ -189,7 +189,7 @@ func ofStrangers(e Evidence) []Finding {
 // ofHeld covers what the controller says it holds back and no finding tells yet.
 func ofHeld(w Workload, told []Finding) []Finding {
 	var findings []Finding
-	for _, h := range w.held() {
+	for _, h := range w.Held {
 		known := slices.ContainsFunc(told, func(f Finding) bool { return strings.EqualFold(f.Cause, h.Reason) })
 		if known {
 			continue

@@ -39,7 +39,7 @@ func workloadOf(t *testing.T, kind, text string, sets ...string) Workload {
 			t.Fatalf("%s: %v", set, err)
 		}
 	}
-	return Workload{Kind: k, Object: &unstructured.Unstructured{Object: object}}
+	return newWorkload(k, &unstructured.Unstructured{Object: object})
 }
 
 // load reads YAML as the API's JSON is read: whole numbers are int64.

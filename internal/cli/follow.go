@@ -112,7 +112,9 @@ func (s *session) newCache(namespace string, subjects []subject, end context.Can
 				end(fmt.Errorf("watch: %w", err))
 			}
 			if why, _ := network(err); why != "" {
-				lost.Do(func() { fmt.Fprintf(s.ErrOut, "warning: lost %s (%s); trying again until interrupted\n", s.host(), why) })
+				lost.Do(func() {
+					fmt.Fprintf(s.ErrOut, "warning: lost %s (%s); trying again until interrupted\n", s.host(), why)
+				})
 			}
 		},
 	}

@@ -140,7 +140,7 @@ func changing(s Snapshot, p *corev1.Pod, state *inplace.State) (Change, bool) {
 
 // heldBack covers pods that the controller itself says it holds back.
 func heldBack(s Snapshot, p *corev1.Pod) (Change, bool) {
-	for _, held := range s.Workload.held() {
+	for _, held := range s.Workload.Held {
 		for _, name := range held.Pods {
 			if name != p.Name {
 				continue
@@ -166,7 +166,7 @@ func heldChange(held Held) Change {
 
 // inWords prefers the controller's own words for a reason: it names some of the pods only.
 func inWords(w Workload, c Change) Change {
-	for _, held := range w.held() {
+	for _, held := range w.Held {
 		if held.Reason == c.Reason {
 			return heldChange(held)
 		}

@@ -163,7 +163,7 @@ func list(ctx context.Context, from client.Reader, f found, options ...client.Li
 	}
 	workloads := make([]Workload, 0, len(objects.Items))
 	for i := range objects.Items {
-		workloads = append(workloads, Workload{Kind: f.Kind, Object: &objects.Items[i]})
+		workloads = append(workloads, newWorkload(f.Kind, &objects.Items[i]))
 	}
 	return workloads, nil
 }

@@ -137,7 +137,7 @@ func (s *session) get(ctx context.Context, args []string) (found, Workload, erro
 	if err := s.client.Get(ctx, f.Key, object); err != nil {
 		return found{}, Workload{}, s.notFound(ctx, f, fmt.Errorf("get %s/%s: %w", f.Kind.short(), f.Key.Name, err))
 	}
-	return f, Workload{Kind: f.Kind, Object: object}, nil
+	return f, newWorkload(f.Kind, object), nil
 }
 
 // merge sends a merge patch of the workload.

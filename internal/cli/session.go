@@ -133,7 +133,7 @@ func missingKind(k Kind, err error) error {
 	}
 	fix := "the server is older than this version of the client understands"
 	if k.Ours {
-		fix = `install Holdfast with "holdfast install", or its CRDs alone with "holdfast install --crds-only"`
+		fix = `install Holdfast with "holdfast install", or its CRDs alone with "holdfast install --only crds"`
 	}
 	return &Failure{
 		Code: CodeNotFound, What: fmt.Sprintf("the cluster has no %s (%s)", k.Kind, k.resource()), Fix: fix, Err: err,

@@ -36,7 +36,7 @@ func read(ctx context.Context, from client.Reader, f found) (Snapshot, error) {
 	if err := from.Get(ctx, f.Key, object); err != nil {
 		return Snapshot{}, fmt.Errorf("get %s/%s: %w", f.Kind.short(), f.Key.Name, err)
 	}
-	s := Snapshot{Workload: Workload{Kind: f.Kind, Object: object}}
+	s := Snapshot{Workload: newWorkload(f.Kind, object)}
 	owners, err := s.readRevisions(ctx, from)
 	if err != nil {
 		return Snapshot{}, err

@@ -78,7 +78,7 @@ func (o *statusOptions) status(ctx context.Context, args []string) error {
 		} else if err != nil {
 			return true, fmt.Errorf("get %s: %w", w.ref(), err)
 		}
-		last = Workload{Kind: f.Kind, Object: object}
+		last = newWorkload(f.Kind, object)
 		if err := o.pinned(ctx, f); err != nil {
 			return true, err
 		}

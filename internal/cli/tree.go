@@ -74,7 +74,7 @@ func viewWorkload(w Workload) WorkloadView {
 		Ready: w.number(w.Kind.Ready, 0), Available: w.number(w.Kind.Available, 0),
 		Strategy: w.strategy(), UpdatePolicy: w.updatePolicy(), Kept: w.kept(), Paused: w.paused(), Observed: w.observed(),
 		CurrentRevision: w.text("status.currentRevision"), UpdateRevision: w.text("status.updateRevision"),
-		Images: templateImages(w.template()), Rollout: progress(w), Held: w.held(),
+		Images: templateImages(w.template()), Rollout: progress(w), Held: w.Held,
 	}
 	if view.Strategy == "RollingUpdate" {
 		view.MaxUnavailable, _ = w.budget()

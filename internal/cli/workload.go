@@ -18,6 +18,14 @@ import (
 type Workload struct {
 	Kind   Kind
 	Object *unstructured.Unstructured
+	Held   []Held // what the controller says it holds back; read once, as every pod asks for it
+}
+
+// newWorkload takes an object of a kind.
+func newWorkload(k Kind, object *unstructured.Unstructured) Workload {
+	w := Workload{Kind: k, Object: object}
+	w.decode("status.held", &w.Held)
+	return w
 }
 
 // Condition is a condition of any workload.
@@ -221,13 +229,6 @@ func (w Workload) condition(kind string) Condition {
 		}
 	}
 	return Condition{Type: kind}
-}
-
-// held returns what the controller says it holds back.
-func (w Workload) held() []Held {
-	var list []Held
-	w.decode("status.held", &list)
-	return list
 }
 
 // decode reads what stands at path into a Go value; a field that does not fit is left out.
