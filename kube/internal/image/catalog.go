@@ -108,6 +108,10 @@ http {
   server {
     listen 80;
     root /usr/share/nginx/html;
+    # All files have the same time, so a browser could not tell two versions apart.
+    etag off;
+    if_modified_since off;
+    add_header Cache-Control no-store always;
     add_header X-Version %[1]s always;
     location = /version { default_type text/plain; return 200 "%[1]s\n"; }
     location = /healthz { access_log off; return 200; }

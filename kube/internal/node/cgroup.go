@@ -19,7 +19,11 @@ import (
 type cgroups struct {
 	unified bool     // cgroup v2 alone
 	roots   []string // mount points: one for v2, one for each v1 hierarchy
+	beside  []string // the v2 hierarchy of a hybrid machine: it has no controllers, but runc makes its cgroups there too
 }
+
+// all is everywhere where cgroups of ours can be.
+func (c cgroups) all() []string { return slices.Concat(c.roots, c.beside) }
 
 // needed are the controllers that the kubelet asks for.
 var needed = []string{"cpu", "cpuset", "memory", "pids"}
@@ -47,7 +51,7 @@ func findCgroups(mountinfo string) (cgroups, error) {
 	}
 	switch {
 	case len(v1) > 0:
-		return cgroups{roots: v1}, nil
+		return cgroups{roots: v1, beside: v2}, nil
 	case len(v2) > 0:
 		return cgroups{unified: true, roots: v2[:1]}, nil
 	}
@@ -149,7 +153,7 @@ func (c cgroups) enter(path string) error {
 // processes lists the process ids in path and below, as the caller's pid namespace sees them.
 func (c cgroups) processes(path string) []int {
 	var pids []int
-	for _, root := range c.roots {
+	for _, root := range c.all() {
 		_ = filepath.WalkDir(filepath.Join(root, path), func(p string, d fs.DirEntry, err error) error {
 			if err != nil || !d.IsDir() {
 				return nil // gone meanwhile
@@ -190,7 +194,7 @@ func (c cgroups) empty(ctx context.Context, path string, signal unix.Signal) err
 func (c cgroups) remove(ctx context.Context, path string) error {
 	for {
 		var last error
-		for _, root := range c.roots {
+		for _, root := range c.all() {
 			if err := removeTree(filepath.Join(root, path)); err != nil {
 				last = err
 			}

@@ -39,7 +39,7 @@ func cleanCgroups(ctx context.Context, id string) error {
 		return nil // no cgroups here: no node was ever here
 	}
 	left := false
-	for _, root := range c.roots {
+	for _, root := range c.all() {
 		if _, err := os.Stat(filepath.Join(root, cgroupBase(id))); err == nil {
 			left = true
 		}
