@@ -61,10 +61,14 @@ func ForKind[T client.Object](scheme *runtime.Scheme, gvr schema.GroupVersionRes
 	if gvk, err := apiutil.GVKForObject(newObject(), scheme); err == nil {
 		kind = gvk.Kind
 	}
+	group := gvr.Group
+	if group == "" {
+		group = "core"
+	}
 	hook := func(verb string, mutating bool, handle admission.HandlerFunc) Hook {
 		return Hook{
-			Name:     fmt.Sprintf("%s.%s.%s", verb, gvr.Resource, gvr.Group),
-			Path:     fmt.Sprintf("/%s/%s/%s", verb, gvr.Group, gvr.Resource),
+			Name:     fmt.Sprintf("%s.%s.%s", verb, gvr.Resource, group),
+			Path:     fmt.Sprintf("/%s/%s/%s", verb, group, gvr.Resource),
 			Mutating: mutating,
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
