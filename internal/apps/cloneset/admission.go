@@ -73,6 +73,7 @@ func (v *validator) Validate(ctx context.Context, old, cs *appsv1beta1.CloneSet)
 	}
 	errs = append(errs, validateSelector(cs)...)
 	errs = append(errs, validateClaims(old, cs)...)
+	errs = append(errs, validateLimits(cs)...)
 	if old != nil {
 		errs = append(errs, validateInPlaceOnly(old, cs)...)
 	}
@@ -104,6 +105,25 @@ func validateSelector(cs *appsv1beta1.CloneSet) field.ErrorList {
 	return nil
 }
 
+// validateLimits refuses an update that could never move. The schema says so too, but only to those who write the version
+// that it belongs to.
+func validateLimits(cs *appsv1beta1.CloneSet) field.ErrorList {
+	rolling := cs.Spec.UpdateStrategy.RollingUpdate
+	if rolling == nil || !zero(rolling.MaxUnavailable, false) || !zero(rolling.MaxSurge, true) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(field.NewPath("spec", "updateStrategy", "rollingUpdate", "maxUnavailable"), rolling.MaxUnavailable.String(),
+		"maxUnavailable and maxSurge must not both be 0: no pod could ever be updated; raise one of them, or use paused to stop the update")}
+}
+
+func zero(value *intstr.IntOrString, otherwise bool) bool {
+	if value == nil {
+		return otherwise
+	}
+	n, err := intstr.GetScaledValueFromIntOrPercent(value, 100, true)
+	return err == nil && n == 0
+}
+
 // validateInPlaceOnly refuses a change that cannot be made in place, and names the field that prevents it.
 func validateInPlaceOnly(old, cs *appsv1beta1.CloneSet) field.ErrorList {
 	rolling := cs.Spec.UpdateStrategy.RollingUpdate
@@ -113,8 +133,8 @@ func validateInPlaceOnly(old, cs *appsv1beta1.CloneSet) field.ErrorList {
 	_, blocked := inplace.Between(&old.Spec.Template, &cs.Spec.Template)
 	errs := make(field.ErrorList, 0, len(blocked))
 	for _, path := range blocked {
-		errs = append(errs, field.Forbidden(field.NewPath("spec", "template").Child(path),
-			"cannot be changed in place, and spec.updateStrategy.rollingUpdate.podUpdatePolicy is InPlaceOnly; take the change back, or set InPlaceIfPossible"))
+		errs = append(errs, field.Invalid(field.NewPath("spec", "template").Child(path), field.OmitValueType{},
+			"it cannot be changed in place, and spec.updateStrategy.rollingUpdate.podUpdatePolicy is InPlaceOnly; take the change back, or set InPlaceIfPossible"))
 	}
 	return errs
 }
@@ -274,7 +294,9 @@ func (v *validator) tried(err error, path *field.Path) ([]string, field.ErrorLis
 		if slices.Contains([]string{"metadata.name", "metadata.generateName"}, cause.Field) {
 			continue
 		}
-		errs = append(errs, field.Invalid(path.Child(cause.Field), field.OmitValueType{}, strings.TrimSpace(cause.Message)))
+		kind := field.ErrorType(cause.Type)
+		errs = append(errs, &field.Error{Type: kind, Field: path.Child(cause.Field).String(), BadValue: field.OmitValueType{},
+			Detail: strings.TrimPrefix(cause.Message, kind.String()+": ")})
 	}
 	return nil, errs
 }
