@@ -41,17 +41,20 @@ type auditEvent struct {
 	RequestReceivedTimestamp time.Time `json:"requestReceivedTimestamp"`
 }
 
-// actor says on whose behalf a request came. Native controllers have service accounts of their own; the operator runs
-// with the administrator's kubeconfig, as the benchmark does, so there the user agent decides.
+// actor says on whose behalf a request came. The cluster's own parts have accounts of their own; the operator runs with the
+// administrator's kubeconfig, as the benchmark does, so between these two the user agent decides.
 func (e *auditEvent) actor() string {
 	const accounts = "system:serviceaccount:kube-system:"
+	user := e.User.Username
 	switch {
+	case user == accounts+"deployment-controller" || user == accounts+"replicaset-controller":
+		return actorNative
+	case strings.HasPrefix(user, "system:") || strings.HasPrefix(user, "holdfast:"):
+		return actorOther
 	case strings.HasPrefix(e.UserAgent, userAgent):
 		return actorBench
-	case strings.HasPrefix(e.UserAgent, "holdfast/") || strings.HasPrefix(e.UserAgent, "holdfast "):
+	case strings.HasPrefix(e.UserAgent, "holdfast"):
 		return actorOperator
-	case e.User.Username == accounts+"deployment-controller" || e.User.Username == accounts+"replicaset-controller":
-		return actorNative
 	default:
 		return actorOther
 	}

@@ -24,6 +24,8 @@ func TestLedgerKnowsWhoWroteWhat(t *testing.T) {
 		what   string
 	}{
 		{"the operator goes by its user agent", line("holdfast/v0 (linux)", admin, "create", "pods", "", 201), actorOperator, "create pods"},
+		{"whichever of its clients wrote", line("holdfast-rooms", admin, "delete", "pods", "", 200), actorOperator, "delete pods"},
+		{"the cluster's own parts are not the operator", line("holdfast-simulator", "holdfast:simulator", "patch", "pods", "status", 200), actorOther, "patch pods/status"},
 		{"a subresource is named", line("holdfast/v0", admin, "patch", "pods", "status", 200), actorOperator, "patch pods/status"},
 		{"the benchmark is not the operator", line(userAgent, admin, "patch", "clonesets", "", 200), actorBench, "patch clonesets"},
 		{"a native controller goes by its account", line("kube", "system:serviceaccount:kube-system:replicaset-controller", "create", "pods", "", 201), actorNative, "create pods"},
