@@ -228,7 +228,7 @@ func ofProbe(e Evidence, p *corev1.Pod, now time.Time) (Finding, bool) {
 
 // ofGates covers readiness gates, which somebody outside of the pod must set.
 func ofGates(_ Evidence, p *corev1.Pod, _ time.Time) (Finding, bool) {
-	if pod.Ready(p) {
+	if pod.Ready(p) || changingInPlace(p) {
 		return Finding{}, false
 	}
 	for _, gate := range p.Spec.ReadinessGates {

@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/holdfast-io/holdfast/internal/workload/inplace"
 )
 
 // ofContainers covers containers that cannot start, or end again and again.
@@ -31,7 +33,7 @@ func ofContainers(e Evidence, p *corev1.Pod, now time.Time) (Finding, bool) {
 func ofContainer(e Evidence, p *corev1.Pod, status corev1.ContainerStatus, now time.Time) (Finding, bool) {
 	name := status.Name
 	if status.State.Waiting == nil {
-		if status.State.Terminated != nil && status.State.Terminated.ExitCode != 0 {
+		if status.State.Terminated != nil && status.State.Terminated.ExitCode != 0 && !changingInPlace(p) {
 			return ofCrash(p, name, status.RestartCount, status.State.Terminated), true
 		}
 		return Finding{}, false
@@ -49,6 +51,12 @@ func ofContainer(e Evidence, p *corev1.Pod, status corev1.ContainerStatus, now t
 		return ofCrash(p, name, status.RestartCount, status.LastTerminationState.Terminated), true
 	}
 	return Finding{}, false
+}
+
+// changingInPlace tells whether a pod's containers end because they are being changed.
+func changingInPlace(p *corev1.Pod) bool {
+	phase, _ := inplace.Progress(p)
+	return phase != inplace.Idle
 }
 
 // ofImage covers images that cannot be had.

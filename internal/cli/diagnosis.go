@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/holdfast-io/holdfast/api/apps/v1beta1"
 )
 
 // Evidence is what was read to say why something waits.
@@ -195,9 +197,9 @@ func ofHeld(w Workload, told []Finding) []Finding {
 			continue
 		}
 		n := max(h.Count, int64(len(h.Pods)))
-		what := "a change is held back: " + lowerFirst(h.Reason)
-		if n > 1 {
-			what = fmt.Sprintf("%d changes are held back: %s", n, lowerFirst(h.Reason))
+		what := plural(max(n, 1), "change") + " held back"
+		if h.Reason == string(v1beta1.HeldByUpdate) {
+			what = plural(max(n, 1), "change") + " under way"
 		}
 		findings = append(findings, Finding{Cause: h.Reason, What: what, Why: h.Message, Do: heldHint(w, h.Reason), Pods: h.Pods})
 	}

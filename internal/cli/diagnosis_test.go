@@ -86,6 +86,10 @@ func TestCause(t *testing.T) {
 			`Config: container web cannot be started: CreateContainerConfigError | secret "x" not found | create or correct what the message names; the kubelet tries again by itself`},
 		{"out of memory", podOf("p", "bbb", crashed("OOMKilled", 137)),
 			"Crash: container web ends after it starts | OOMKilled, exit code 137, 4 restarts | raise the memory limit of container web, or make it need less"},
+		{"a container that ends because it is changed", podOf("p", "bbb", notReady, inPlaceSince(time.Second, "bbb", "sha256:bbb"), func(p *corev1.Pod) {
+			p.Status.ContainerStatuses[0].Image = "nginx:1"
+			p.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 143}}
+		}), ""},
 		{"crash", podOf("p", "bbb", crashed("Error", 1)),
 			"Crash: container web ends after it starts | Error, exit code 1, 4 restarts | see its last words: kubectl logs p -c web --previous"},
 		{"probe", podOf("p", "bbb", notReady, uid("probing")),

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -141,14 +142,23 @@ func changing(s Snapshot, p *corev1.Pod, state *inplace.State) (Change, bool) {
 // heldBack covers pods that the controller itself says it holds back.
 func heldBack(s Snapshot, p *corev1.Pod) (Change, bool) {
 	for _, held := range s.Workload.Held {
-		for _, name := range held.Pods {
-			if name != p.Name {
-				continue
-			}
+		if slices.Contains(held.Pods, p.Name) && !outdated(held, p) {
 			return heldChange(held), true
 		}
 	}
 	return Change{}, false
+}
+
+// outdated tells whether the pod itself shows that the status is older than it.
+func outdated(held Held, p *corev1.Pod) bool {
+	switch v1beta1.HeldReason(held.Reason) {
+	case v1beta1.HeldByUpdate:
+		return true // a pod that is still being changed shows it itself
+	case v1beta1.HeldByImage, v1beta1.HeldByContainer, v1beta1.HeldByScheduling, v1beta1.HeldByPVC:
+		return pod.Ready(p)
+	default:
+		return false
+	}
 }
 
 // heldChange words what the controller holds back: what the user wants kept is kept, the rest waits.
@@ -194,7 +204,7 @@ func behindOf(w Workload) Change {
 		return Change{State: ChangeWaiting, Reason: "OnDelete", Message: "waiting: OnDelete, until somebody deletes it"}
 	case w.kept() > 0 && w.number(w.Kind.Updated, 0) >= w.toUpdate():
 		return Change{State: ChangeKept, Reason: "Partition", Message: fmt.Sprintf("kept: partition (keeps %d at their old revision)", w.kept())}
-	case missing >= most && missing > 0:
+	case missing >= most:
 		return Change{State: ChangeWaiting, Reason: "Budget",
 			Message: fmt.Sprintf("waiting: budget (maxUnavailable %s, %d unavailable)", written, missing)}
 	}

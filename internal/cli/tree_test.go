@@ -116,6 +116,10 @@ func TestChange(t *testing.T) {
 		{"grace", nil, podOf("p", "bbb", func(p *corev1.Pod) {
 			p.Annotations = map[string]string{"apps.kruise.io/inplace-update-grace": "{}"}
 		}), ChangeUpdating, "updating in place: taken out of traffic before the change"},
+		{"a status older than the pod", []string{"status.held: [{reason: Image, message: old, pods: [p]}, {reason: Update, pods: [p]}]"},
+			podOf("p", "bbb"), ChangeCreated, "created"},
+		{"a pod that cannot start", []string{"status.held: [{reason: Image, message: none, pods: [p]}]"},
+			podOf("p", "bbb", waiting("ErrImagePull", "")), ChangeWaiting, "waiting: image"},
 		{"the controller's words for a pod it does not name",
 			[]string{"status.availableReplicas: 2", "status.held: [{reason: Budget, message: so it is, count: 7, pods: [other]}]"},
 			podOf("p", "aaa"), ChangeWaiting, "waiting: budget"},

@@ -180,7 +180,7 @@ func (o *getOptions) watchList(ctx context.Context, wanted []found, selector lab
 func (t Tree) entries() []entry {
 	list := []entry{{t.Workload.Ref, t.Workload.line()}}
 	for _, h := range t.Workload.Held {
-		list = append(list, entry{"waits for " + lowerFirst(h.Reason), h.text()})
+		list = append(list, entry{"waits for " + lowerFirst(h.Reason), strings.TrimPrefix(h.text(), lowerFirst(h.Reason)+" ")})
 	}
 	for _, r := range t.Revisions {
 		if r.Hash != "" {
