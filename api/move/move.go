@@ -77,7 +77,7 @@ type row struct {
 	old, new, also path
 }
 
-// from is the place that is emptied. The older one of two containers stays: it has other fields, too.
+// from is the place that is emptied. The older one of two containers stays.
 func (r row) from(up bool) path {
 	switch {
 	case up && r.Container:
@@ -221,15 +221,14 @@ func (l *level) order(up bool) order {
 		}
 	}
 	for i, r := range l.rows {
-		if !up && r.Container {
-			continue
-		}
-		add(i, r.to(up), dropped)
-		if !up {
-			add(i, r.also, dropped)
-		}
 		if len(r.to(up)) > 0 {
 			o.puts = append(o.puts, i)
+		}
+		if up || !r.Container { // the older of two containers has other fields, too
+			add(i, r.to(up), dropped)
+		}
+		if !up {
+			add(i, r.also, dropped)
 		}
 	}
 	slices.SortStableFunc(o.cuts, func(a, b cutting) int { return cmp.Compare(len(b.path), len(a.path)) })

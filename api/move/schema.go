@@ -30,15 +30,17 @@ func (t *Table) Columns(newest []any) []any {
 	return columns
 }
 
-// jsonPath is where a printed column of the newest version reads in the older one.
+// jsonPath is where a printed column of the newest version reads in the older one: the longest path that leads there
+// decides.
 func (t *Table) jsonPath(newest string) string {
+	older, length := newest, 0
 	for _, r := range t.root.rows {
 		rest, ok := strings.CutPrefix(newest, "."+r.New)
-		if ok && r.Old != "" && (rest == "" || rest[0] == '.' || rest[0] == '[') {
-			return "." + r.Old + rest
+		if ok && r.Old != "" && len(r.New) > length && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			older, length = "."+r.Old+rest, len(r.New)
 		}
 	}
-	return newest
+	return older
 }
 
 func (l *level) schema(schema map[string]any) error {
