@@ -15,7 +15,7 @@ import (
 // at any time when no control plane runs on dir, and again. It trusts what the machine has under the directory's own
 // names more than any file: files may be lost.
 func Clean(dir string) error {
-	id, err := id(dir)
+	id, err := ID(dir)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func NewNetwork(dir string, nodes int) (*Network, error) {
 	if nodes > maxNodes {
 		return nil, fmt.Errorf("make the network: %d real nodes are more than the %d that one machine's address range holds; use --simulated for more", nodes, maxNodes)
 	}
-	id, err := id(dir)
+	id, err := ID(dir)
 	if err != nil {
 		return nil, err
 	}

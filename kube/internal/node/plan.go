@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 )
 
-// id is the short name of a data directory, in every link, namespace and cgroup made for it, so that two
+// ID is the short name of a data directory, in every link, namespace and cgroup made for it, so that two
 // directories on one machine never meet.
-func id(dir string) (string, error) {
+func ID(dir string) (string, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return "", fmt.Errorf("find the absolute path of %s: %w", dir, err)
