@@ -27,6 +27,7 @@ type options struct {
 	only        string
 	out         string
 	bin         string
+	dir         string
 	limit       time.Duration
 }
 
@@ -54,6 +55,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.only, "only", "", "comma-separated parts to measure: "+strings.Join(allParts(), ", ")+" (default: all)")
 	flags.StringVar(&o.out, "out", "docs/performance.md", "Markdown file to write; empty: standard output only, as with --only")
 	flags.StringVar(&o.bin, "bin", "bin", "folder with holdfast-kube and holdfast")
+	flags.StringVar(&o.dir, "dir", "", "folder for the cluster's files and logs, kept afterwards (default: a temporary one, removed)")
 	flags.DurationVar(&o.limit, "limit", 5*time.Minute, "the longest that one phase may take")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -110,12 +112,11 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "holdfast-bench-")
+	dir, tidy, err := workDir(o.dir)
 	if err != nil {
-		return fmt.Errorf("make a directory for the cluster: %w", err)
+		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // what is left would be in the system's temporary directory
-	progress("the cluster's files are in %s until the end", dir)
+	defer tidy()
 
 	result := newResults(o)
 	err = measure(ctx, o, parts, dir, result)
@@ -134,6 +135,22 @@ func run(ctx context.Context, args []string) error {
 		progress("written to %s", o.out)
 	}
 	return err
+}
+
+// workDir makes the folder for the cluster's files, and says how to tidy it up.
+func workDir(asked string) (dir string, tidy func(), err error) {
+	if asked != "" {
+		if err := os.MkdirAll(asked, 0o700); err != nil {
+			return "", nil, fmt.Errorf("make the folder of --dir: %w", err)
+		}
+		return asked, func() {}, nil
+	}
+	dir, err = os.MkdirTemp("", "holdfast-bench-")
+	if err != nil {
+		return "", nil, fmt.Errorf("make a folder for the cluster: %w", err)
+	}
+	progress("the cluster's files are in %s until the end", dir)
+	return dir, func() { _ = os.RemoveAll(dir) }, nil // what is left would be in the system's temporary folder
 }
 
 // measure starts a cluster, measures every chosen part as often as asked, and stops everything it started.
