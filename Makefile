@@ -43,6 +43,9 @@ bench: kube build ## Measure CloneSet beside Deployment on simulated nodes
 verify: bin/tools/golangci-lint bin/tools/controller-gen ## Check that generated files, go.mod files, lint and floors are in order
 	hack/verify.sh
 
+fmt: bin/tools/golangci-lint ## Format the Go code as lint wants it
+	bin/tools/golangci-lint fmt
+
 lint: bin/tools/golangci-lint ## Lint both modules
 	hack/lint.sh
 
@@ -67,7 +70,7 @@ help: ## List the targets
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z][a-z0-9-]*:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo up down test e2e bench verify lint build kube images generate clean help packages
+.PHONY: demo up down test e2e bench verify fmt lint build kube images generate clean help packages
 
 packages:
 	@hack/install-packages.sh

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -133,6 +134,19 @@ func TestFloorsNotice(t *testing.T) {
 		refused := slices.ContainsFunc(homes(), func(h home) bool { return h.refuses(c.file, c.imported) })
 		if refused != c.refused {
 			t.Errorf("%s imports %s: refused %v, want %v", c.file, c.imported, refused, c.refused)
+		}
+	}
+}
+
+// TestNoReplace keeps the root module usable by others: their builds would not see what a replace line does.
+func TestNoReplace(t *testing.T) {
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mod)) {
+		if strings.HasPrefix(strings.TrimSpace(line), "replace") || strings.Contains(line, "=>") {
+			t.Errorf("go.mod has a replace (%s): who imports our API would not get it", strings.TrimSpace(line))
 		}
 	}
 }
