@@ -25,9 +25,10 @@ const (
 
 // auditEvent is what the benchmark reads of one line of the API server's audit log.
 type auditEvent struct {
-	Verb      string `json:"verb"`
-	UserAgent string `json:"userAgent"`
-	User      struct {
+	Verb       string `json:"verb"`
+	RequestURI string `json:"requestURI"`
+	UserAgent  string `json:"userAgent"`
+	User       struct {
 		Username string `json:"username"`
 	} `json:"user"`
 	ObjectRef struct {
@@ -60,7 +61,7 @@ func (e *auditEvent) actor() string {
 	}
 }
 
-// isWrite reports whether a request changes something that the report counts: not events, leases or questions.
+// isWrite reports whether a request changes something that the report counts: not events, leases, questions or dry runs.
 func (e *auditEvent) isWrite() bool {
 	switch e.Verb {
 	case "create", "update", "patch", "delete", "deletecollection":
@@ -71,7 +72,7 @@ func (e *auditEvent) isWrite() bool {
 	case "events", "leases", "subjectaccessreviews", "selfsubjectaccessreviews", "tokenreviews":
 		return false
 	}
-	return true
+	return !strings.Contains(e.RequestURI, "dryRun=")
 }
 
 // what names a write in the report: "create pods", "patch pods/status".

@@ -33,6 +33,8 @@ func TestLedgerKnowsWhoWroteWhat(t *testing.T) {
 		{"reads are no writes", line("holdfast/v0", admin, "list", "pods", "", 200), actorOperator, ""},
 		{"events are left out", line("holdfast/v0", admin, "create", "events", "", 201), actorOperator, ""},
 		{"leases are left out", line("holdfast/v0", admin, "update", "leases", "", 200), actorOperator, ""},
+		{"a dry run writes nothing", strings.Replace(line("holdfast-admission", admin, "create", "pods", "", 201), `{"kind"`,
+			`{"requestURI":"/api/v1/namespaces/bench/pods?dryRun=All","kind"`, 1), actorOperator, ""},
 		{"a refusal is no write", line("holdfast/v0", admin, "create", "pods", "", 429), actorOperator, ""},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
