@@ -2,8 +2,8 @@ package api_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -163,11 +163,19 @@ func TestConvertRefuses(t *testing.T) {
 // TestRoundTrip converts random objects of every kind there and back. Run it longer with -fuzz FuzzRoundTrip.
 func TestRoundTrip(t *testing.T) {
 	all := definitions(t)
-	for seed := range uint64(2000) {
+	for seed := range uint64(500) {
 		roundTrip(t, all, seed)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
+	}
+}
+
+func BenchmarkConvert(b *testing.B) {
+	raw := cloneSet("v1alpha1", `"metadata":{"name":"a"},"spec":{"replicas":3,"updateStrategy":{"type":"InPlaceIfPossible","maxUnavailable":"20%"},
+		"template":{"spec":{"containers":[{"name":"c","image":"i","env":[{"name":"A","value":"b"}]}]}}}`)
+	for b.Loop() {
+		convert(b, raw, "apps.kruise.io/v1beta1")
 	}
 }
 
@@ -229,7 +237,7 @@ func roundTrip(t *testing.T, all []*apiextensionsv1.CustomResourceDefinition, se
 func randomObject(random *rand.Rand, crd *apiextensionsv1.CustomResourceDefinition, version apiextensionsv1.CustomResourceDefinitionVersion) map[string]any {
 	object, _ := randomFields(random, version.Schema.OpenAPIV3Schema.Properties).(map[string]any)
 	object["apiVersion"], object["kind"] = crd.Spec.Group+"/"+version.Name, crd.Spec.Names.Kind
-	metadata := map[string]any{"name": "a", "uid": fmt.Sprint(random.Uint64())}
+	metadata := map[string]any{"name": "a", "uid": strconv.FormatUint(random.Uint64(), 10)}
 	for _, keys := range []string{"labels", "annotations"} {
 		if values := randomKeys(random, crd.Spec.Group, crd.Spec.Names.Kind); len(values) > 0 {
 			metadata[keys] = values

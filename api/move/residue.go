@@ -32,8 +32,7 @@ type difference struct {
 
 // residue compares an object with itself converted there and back.
 func (t *Table) residue(object, home map[string]any) residue {
-	var r residue
-	r.compare(nil, object, home, true, true)
+	r := compare(nil, field{value: object, ok: true}, field{value: home, ok: true})
 	for i := range r {
 		r[i].With = t.spelling(r[i].Path)
 	}
@@ -50,31 +49,38 @@ func (t *Table) spelling(p path) int {
 	return 0
 }
 
-func (r *residue) compare(p path, object, home any, inObject, inHome bool) {
-	objectFields, isObject := object.(map[string]any)
-	homeFields, isHome := home.(map[string]any)
-	objectOpen := isObject && len(objectFields) > 0
-	homeOpen := isHome && len(homeFields) > 0
+// compare lists the differences between a field and the same field of the object that came home.
+func compare(p path, here, home field) residue {
+	hereFields, isHere := here.value.(map[string]any)
+	homeFields, isHome := home.value.(map[string]any)
+	hereOpen, homeOpen := len(hereFields) > 0, len(homeFields) > 0
 	switch {
-	case objectOpen && (isHome || !inHome), homeOpen && !inObject:
-		names := slices.Collect(maps.Keys(objectFields))
-		for name := range homeFields {
-			if _, both := objectFields[name]; !both {
-				names = append(names, name)
-			}
-		}
-		slices.Sort(names)
-		for _, name := range names {
-			a, inA := objectFields[name]
-			b, inB := homeFields[name]
-			r.compare(append(slices.Clone(p), name), a, b, inA, inB)
-		}
-	case inObject == inHome && equal(object, home):
-	case inObject:
-		*r = append(*r, difference{Path: p, Was: digest(home, inHome), Is: []any{object}})
+	case hereOpen && (isHome || !home.ok), homeOpen && !here.ok, isHere && isHome && hereOpen == homeOpen:
+		return compareFields(p, hereFields, homeFields)
+	case here.ok == home.ok && equal(here.value, home.value):
+		return nil
+	case here.ok:
+		return residue{{Path: p, Was: digest(home.value, home.ok), Is: []any{here.value}}}
 	default:
-		*r = append(*r, difference{Path: p, Was: digest(home, inHome)})
+		return residue{{Path: p, Was: digest(home.value, home.ok)}}
 	}
+}
+
+func compareFields(p path, here, home map[string]any) residue {
+	names := slices.Collect(maps.Keys(here))
+	for name := range home {
+		if _, both := here[name]; !both {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	var all residue
+	for _, name := range names {
+		a, inHere := here[name]
+		b, inHome := home[name]
+		all = append(all, compare(append(slices.Clone(p), name), field{value: a, ok: inHere}, field{value: b, ok: inHome})...)
+	}
+	return all
 }
 
 // restore brings back the fields that the rows alone did not, where they have not been changed since.

@@ -39,8 +39,8 @@ const (
 
 // HeldChange is a group of changes that wait for the same reason.
 type HeldChange struct {
-	// Reason is one word for programs: Budget, Partition, Paused, Hook, Image, PVC, Scheduling, or one that a later release
-	// adds.
+	// Reason is one word for programs: Budget, Partition, Paused, Hook, Image, PVC, Scheduling, Container, InPlaceOnly,
+	// OnDelete, ScaleStrategy, Grace, Surge, Update, Termination, or one that a later release adds.
 	Reason HeldReason `json:"reason"`
 
 	// Message is one sentence for people: what the changes wait for, and what would let them go on.

@@ -28,8 +28,8 @@ type InPlaceUpdateStrategy struct {
 
 	// ImagePreDownloadParallelism is on how many nodes, or on what part of the nodes with pods of the old revision, the new
 	// images are pulled at a time before the pods there are changed: a whole number of 1 or more, or a percentage (rounded
-	// up). Default: unset, images are not pulled ahead. In v1alpha1 it is the annotation
-	// apps.kruise.io/image-predownload-parallelism.
+	// up). Default: unset, images are not pulled ahead. In v1alpha1 the annotation
+	// apps.kruise.io/image-predownload-parallelism says the same.
 	//
 	// +optional
 	// +kubebuilder:validation:XIntOrString
@@ -38,15 +38,16 @@ type InPlaceUpdateStrategy struct {
 	ImagePreDownloadParallelism *intstr.IntOrString `json:"imagePreDownloadParallelism,omitempty"`
 
 	// ImagePreDownloadTimeoutSeconds is how long, in seconds, one node may take to pull one image ahead; then the update
-	// goes on without it. Default: 600. In v1alpha1 it is the annotation apps.kruise.io/image-predownload-timeout-seconds.
+	// goes on without it. Default: 600. In v1alpha1 the annotation
+	// apps.kruise.io/image-predownload-timeout-seconds says the same.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ImagePreDownloadTimeoutSeconds *int32 `json:"imagePreDownloadTimeoutSeconds,omitempty"`
 
 	// ImagePreDownloadMinUpdatedReadyPods is how many pods must already be updated and ready before images are pulled
-	// ahead for the others: no node pulls an image that has never worked. Default: 0. In v1alpha1 it is the annotation
-	// apps.kruise.io/image-predownload-min-updated-ready-pods.
+	// ahead for the others: no node pulls an image that has never worked. Default: 0. In v1alpha1 the annotation
+	// apps.kruise.io/image-predownload-min-updated-ready-pods says the same.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0

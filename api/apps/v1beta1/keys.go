@@ -70,8 +70,8 @@ const (
 	PodDeletionCost = "controller.kubernetes.io/pod-deletion-cost"
 )
 
-// RestartedAt, an annotation of a pod template, asks for a restart of all pods; its value is the time it was asked for, as
-// `kubectl rollout restart` writes it.
+// RestartedAt is an annotation of a pod template that asks for a restart of all pods; its value is the time it was asked
+// for, as `kubectl rollout restart` writes it.
 const RestartedAt = "kubectl.kubernetes.io/restartedAt"
 
 // Labels that protect an object against deletion.

@@ -3,9 +3,9 @@ package v1beta1
 // Lifecycle holds a pod back at the doors of its life until somebody else says that it may pass. While a pod waits, its
 // label lifecycle.apps.kruise.io/state tells for what (PreparingNormal, PreparingUpdate, PreparingDelete).
 type Lifecycle struct {
-	// PreDelete is asked before a pod is deleted by its workload. The pod waits in the state PreparingDelete for as long as
-	// the hook holds it; it counts as unavailable meanwhile only if it is not ready. Deletions by other means
-	// (kubectl delete, eviction) do not ask, except that finalizers named here hold them too.
+	// PreDelete is asked before a pod is deleted by its workload: the pod waits in the state PreparingDelete for as long as the
+	// hook holds it, and is not counted on meanwhile. Deletions by other means (kubectl delete, eviction) do not ask; only
+	// finalizers hold a pod against those.
 	//
 	// +optional
 	PreDelete *LifecycleHook `json:"preDelete,omitempty"`
@@ -23,9 +23,9 @@ type Lifecycle struct {
 	PreNormal *LifecycleHook `json:"preNormal,omitempty"`
 }
 
-// LifecycleHook is the sign by which a pod is held. For preDelete and inPlaceUpdate a pod is held while it carries all the
-// labels and any of the finalizers listed; whoever holds it takes one of the labels off, or removes the finalizers, to let
-// it pass. For preNormal the pod is held until it carries all of them. A hook with neither labels nor finalizers holds nothing.
+// LifecycleHook is the sign by which a pod is held. For preDelete and inPlaceUpdate a pod is held while it carries any of
+// the labels or finalizers listed; whoever holds it takes them off to let it pass. For preNormal, and at the end of a change
+// in place, it is held until it carries all of them. A hook with neither labels nor finalizers holds nothing.
 type LifecycleHook struct {
 	// LabelsHandler are the labels, with their exact values, that hold a pod. They are usually part of the template's labels.
 	//
