@@ -21,7 +21,7 @@ func diff(from, to any) []string {
 
 func walk(path string, from, to any, lines *[]string) {
 	switch {
-	case from == nil && to == nil:
+	case from == nil && empty(path, to), to == nil && empty(path, from):
 	case from == nil:
 		*lines = append(*lines, fmt.Sprintf("+ %s: %s", path, compact(to)))
 	case to == nil:
@@ -29,6 +29,20 @@ func walk(path string, from, to any, lines *[]string) {
 	default:
 		walkBoth(path, from, to, lines)
 	}
+}
+
+// empty tells whether a value says no more than its absence: the API server
+// writes some empty objects, and others drop them.
+func empty(path string, v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case map[string]any:
+		return len(v) == 0 && !strings.HasSuffix(path, ".emptyDir") // which is what a volume is
+	case []any:
+		return len(v) == 0
+	}
+	return false
 }
 
 func walkBoth(path string, from, to any, lines *[]string) {

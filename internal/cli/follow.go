@@ -3,7 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
-	"sync"
+	"net/http"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -104,17 +104,14 @@ func (s *session) follow(ctx context.Context, namespace string, subjects []subje
 func (s *session) newCache(namespace string, subjects []subject, end context.CancelCauseFunc) (cache.Cache, error) {
 	config := rest.CopyConfig(s.config)
 	config.Timeout = 0 // a watch lasts
-	lost := &sync.Once{}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &outage{next: next, host: s.host(), out: s.ErrOut}
+	})
 	options := cache.Options{
 		Scheme: clientgoscheme.Scheme, Mapper: s.mapper, ByObject: map[client.Object]cache.ByObject{},
 		DefaultWatchErrorHandler: func(_ context.Context, _ *toolscache.Reflector, err error) {
 			if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsNotFound(err) {
 				end(fmt.Errorf("watch: %w", err))
-			}
-			if why, _ := network(err); why != "" {
-				lost.Do(func() {
-					fmt.Fprintf(s.ErrOut, "warning: lost %s (%s); trying again until interrupted\n", s.host(), why)
-				})
 			}
 		},
 	}

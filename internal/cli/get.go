@@ -199,12 +199,8 @@ func (l List) text(spaces, wide bool, now time.Time) []string {
 		if !now.IsZero() {
 			created = age(w.Created.Time, now)
 		}
-		rollout := w.Rollout.text()
-		if len(w.Held) > 0 {
-			rollout += "; waits for " + heldText(w.Held)
-		}
 		cells := []string{
-			w.Ref, fmt.Sprint(w.Desired), fmt.Sprint(w.Updated), fmt.Sprint(w.Ready), fmt.Sprint(w.Available), created, rollout,
+			w.Ref, fmt.Sprint(w.Desired), fmt.Sprint(w.Updated), fmt.Sprint(w.Ready), fmt.Sprint(w.Available), created, statusLine(w),
 		}
 		rows = append(rows, listCells(cells, spaces, wide, w.Namespace, w.strategyText(), strings.Join(w.Images, ",")))
 	}

@@ -16,6 +16,8 @@ func TestDiff(t *testing.T) {
 		{"a container in front", "{c: [{name: a, image: x}]}", "{c: [{name: b}, {name: a, image: x}]}", `+ c[b]: {"name":"b"}`},
 		{"a list without names", "{args: [a, b]}", "{args: [a, c, d]}", "~ args[1]: b -> c\n+ args[2]: d"},
 		{"a key with dots", `{annotations: {"a.io/b": x}}`, "{annotations: {}}", "- annotations[a.io/b]: x"},
+		{"empty is nothing", "{spec: {resources: {}, args: []}}", "{spec: {}}", ""},
+		{"but for a volume", "{volumes: [{name: a, emptyDir: {}}]}", "{volumes: [{name: a}]}", "- volumes[a].emptyDir: {}"},
 		{"null is nothing", "{metadata: {creationTimestamp: null}}", "{metadata: {}}", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -162,8 +162,14 @@ func (o *statusOptions) pinned(ctx context.Context, f found) error {
 // statusLine is the state with what is held back.
 func statusLine(w WorkloadView) string {
 	text := w.Rollout.text()
-	if len(w.Held) > 0 && w.Rollout.State == StateOngoing {
-		text += "; waits for " + heldText(w.Held)
+	var more []Held // what the state does not say itself
+	for _, h := range w.Held {
+		if h.Reason != w.Rollout.Reason {
+			more = append(more, h)
+		}
+	}
+	if len(more) > 0 && w.Rollout.State == StateOngoing {
+		text += "; waits for " + heldText(more)
 	}
 	return text
 }
