@@ -390,4 +390,3 @@ func TestStartErrors(t *testing.T) {
 		})
 	}
 }
-

@@ -1,0 +1,270 @@
+package install_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/holdfast-io/holdfast/internal/operator"
+	"github.com/holdfast-io/holdfast/internal/operator/install"
+)
+
+func printed(t *testing.T, o install.Options) map[string]map[string]any {
+	t.Helper()
+	var out bytes.Buffer
+	if err := install.Print(&out, o, "yaml"); err != nil {
+		t.Fatal(err)
+	}
+	objects := map[string]map[string]any{}
+	for _, document := range strings.Split(out.String(), "---\n") {
+		if strings.TrimSpace(document) == "" {
+			continue
+		}
+		object := map[string]any{}
+		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+			t.Fatal(err)
+		}
+		metadata, ok := object["metadata"].(map[string]any)
+		if !ok {
+			t.Fatalf("an object without metadata: %s", document)
+		}
+		key := object["kind"].(string) + "/" + metadata["name"].(string)
+		if _, twice := objects[key]; twice {
+			t.Errorf("%s is printed twice", key)
+		}
+		objects[key] = object
+	}
+	return objects
+}
+
+func dig(object map[string]any, path ...string) any {
+	var at any = object
+	for _, key := range path {
+		below, ok := at.(map[string]any)
+		if !ok {
+			return nil
+		}
+		at = below[key]
+	}
+	return at
+}
+
+func TestPrint(t *testing.T) {
+	o := install.Defaults()
+	o.SystemNamespace, o.Image, o.Replicas, o.Parts = "guards", "example.com/holdfast:1", 3, []string{"cloneset"}
+	objects := printed(t, o)
+	for _, want := range []string{
+		"Namespace/guards", "CustomResourceDefinition/clonesets.apps.kruise.io", "ServiceAccount/holdfast-operator",
+		"ClusterRole/holdfast-operator", "ClusterRoleBinding/holdfast-operator", "Role/holdfast-operator", "RoleBinding/holdfast-operator",
+		"Secret/holdfast-admission", "Lease/holdfast-operator", "Service/holdfast-operator", "PodDisruptionBudget/holdfast-operator",
+		"Deployment/holdfast-operator", "MutatingWebhookConfiguration/holdfast", "ValidatingWebhookConfiguration/holdfast",
+		"FlowSchema/holdfast-leader-election",
+	} {
+		object, ok := objects[want]
+		if !ok {
+			t.Errorf("%s is missing", want)
+			continue
+		}
+		if dig(object, "metadata", "labels", "app.kubernetes.io/managed-by") != "holdfast" {
+			t.Errorf("%s has no label that says whose it is", want)
+		}
+		if namespace := dig(object, "metadata", "namespace"); namespace != nil && namespace != "guards" {
+			t.Errorf("%s is in namespace %v", want, namespace)
+		}
+		if object["status"] != nil {
+			t.Errorf("%s is printed with a status", want)
+		}
+	}
+	deployment := objects["Deployment/holdfast-operator"]
+	if got := dig(deployment, "spec", "replicas"); got != 3.0 {
+		t.Errorf("replicas are %v, want 3", got)
+	}
+	text, err := yaml.Marshal(deployment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"image: example.com/holdfast:1", "--system-namespace=guards", "--enable=cloneset", "maxUnavailable: 0", "readOnlyRootFilesystem: true",
+		"runAsNonRoot: true", "allowPrivilegeEscalation: false", "podAntiAffinity", "/readyz", "RuntimeDefault",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the Deployment lacks %q", want)
+		}
+	}
+}
+
+func TestOnly(t *testing.T) {
+	o := install.Defaults()
+	o.Only = []string{"crds"}
+	for key, object := range printed(t, o) {
+		if !strings.HasPrefix(key, "CustomResourceDefinition/") {
+			t.Errorf("%s is printed too", key)
+		}
+		// An operator beside the cluster names itself: a Service of ours would lead nowhere.
+		if dig(object, "spec", "conversion") != nil {
+			t.Errorf("%s names a converter that is not installed", key)
+		}
+	}
+}
+
+func TestBadOptions(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(o *install.Options)
+		want   string
+	}{
+		{"no replicas", func(o *install.Options) { o.Replicas = 0 }, "--replicas is 0"},
+		{"no namespace", func(o *install.Options) { o.SystemNamespace = "" }, "--system-namespace"},
+		{"no image", func(o *install.Options) { o.Image = "" }, "--image"},
+		{"no time", func(o *install.Options) { o.Timeout = 0 }, "--timeout"},
+		{"a part that is not known", func(o *install.Options) { o.Parts = []string{"clonset"} }, `there is no part "clonset"`},
+		{"a step that is not known", func(o *install.Options) { o.Only = []string{"crd"} }, `there is no step "crd"; the steps are crds`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := install.Defaults()
+			tc.change(&o)
+			if err := install.Print(&bytes.Buffer{}, o, "yaml"); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q in it", err, tc.want)
+			}
+		})
+	}
+}
+
+// rules are all that the operator may do.
+func rules(t *testing.T) []rbacv1.PolicyRule {
+	t.Helper()
+	text, err := os.ReadFile("zz_role.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []rbacv1.PolicyRule
+	for _, document := range strings.Split(string(text), "\n---\n") {
+		role := rbacv1.ClusterRole{}
+		if err := yaml.Unmarshal([]byte(document), &role); err != nil {
+			t.Fatal(err)
+		}
+		if role.Kind == "ClusterRole" {
+			for _, rule := range role.Rules {
+				if slices.Contains(rule.Resources, "secrets") {
+					t.Errorf("the operator may %v secrets of every namespace", rule.Verbs)
+				}
+			}
+		}
+		all = append(all, role.Rules...)
+	}
+	return all
+}
+
+func TestRightsAreNarrow(t *testing.T) {
+	for _, rule := range rules(t) {
+		for _, list := range [][]string{rule.APIGroups, rule.Resources, rule.Verbs, rule.NonResourceURLs} {
+			for _, word := range list {
+				if strings.Contains(word, "*") {
+					t.Errorf("a wildcard: %v", rule)
+				}
+			}
+		}
+		for _, resource := range rule.Resources {
+			named := slices.Contains([]string{
+				"customresourcedefinitions", "mutatingwebhookconfigurations", "validatingwebhookconfigurations", "secrets",
+			}, resource)
+			if named && len(rule.ResourceNames) == 0 {
+				t.Errorf("%s are not limited to names: %v", resource, rule)
+			}
+			if slices.Contains([]string{"roles", "clusterroles", "rolebindings", "clusterrolebindings", "pods/exec"}, resource) {
+				t.Errorf("the operator could give itself rights: %v", rule)
+			}
+		}
+	}
+}
+
+// Each right is one that some code of ours uses: its resource is named where that code is.
+func TestRightsAreUsed(t *testing.T) {
+	names := map[string]string{ // resources whose Go names differ, or that are used through a library
+		"pods/status": "Status()", "pods/resize": `"resize"`, "events": "EventSinkImpl", "leases": "LeaseLock",
+		"customresourcedefinitions": "CustomResourceDefinition", "mutatingwebhookconfigurations": "MutatingWebhookConfiguration",
+		"validatingwebhookconfigurations": "ValidatingWebhookConfiguration", "secrets": "corev1.Secret",
+		"pods": "corev1.Pod", "persistentvolumeclaims": "PersistentVolumeClaim", "controllerrevisions": "ControllerRevision",
+		"storageclasses": "StorageClass", "clonesets": "CloneSet", "clonesets/status": "Status()", "clonesets/finalizers": "BlockOwnerDeletion",
+	}
+	var code bytes.Buffer
+	err := filepath.WalkDir("../..", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") ||
+			strings.Contains(path, "testkit") || strings.Contains(path, "/cli/") || strings.Contains(path, "/install/") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		code.Write(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rule := range rules(t) {
+		for _, resource := range rule.Resources {
+			name, known := names[resource]
+			if !known {
+				t.Errorf("%s: say in this test by which name the code uses it", resource)
+				continue
+			}
+			if !strings.Contains(code.String(), name) && !strings.Contains(code.String(), "NewControllerRef") {
+				t.Errorf("%s: no code uses %s", resource, name)
+			}
+		}
+	}
+}
+
+// The chart holds what `install --print` prints.
+func TestChartIsUpToDate(t *testing.T) {
+	const path = "../../../charts/holdfast/templates/holdfast.yaml"
+	var want bytes.Buffer
+	if err := install.PrintChart(&want); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(path, want.Bytes(), 0o644); err != nil { //nolint:gosec // part of the sources
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(have, want.Bytes()) {
+		t.Error("charts/holdfast differs from the manifests: run `UPDATE=1 go test ./internal/operator/install -run Chart`")
+	}
+	if helm, err := exec.LookPath("helm"); err == nil {
+		out, err := exec.CommandContext(t.Context(), helm, "template", "../../../charts/holdfast").CombinedOutput()
+		if err != nil {
+			t.Errorf("helm template: %v: %s", err, out)
+		}
+	}
+}
+
+func TestHooksAreRegistered(t *testing.T) {
+	scheme, err := operator.NewScheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := printed(t, install.Defaults())
+	for _, hook := range operator.Hooks(scheme) {
+		kind := "ValidatingWebhookConfiguration/holdfast"
+		if hook.Mutating {
+			kind = "MutatingWebhookConfiguration/holdfast"
+		}
+		text, err := yaml.Marshal(objects[kind])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), "name: "+hook.Name) || !strings.Contains(string(text), "path: "+hook.Path) {
+			t.Errorf("%s lacks %s", kind, hook.Name)
+		}
+	}
+}
