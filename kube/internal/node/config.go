@@ -18,11 +18,9 @@ const (
 type spec struct {
 	Config
 	NodeIP    string
-	ID        string // of the data directory
 	Server    string // the API server's URL
 	Clusters  string // range of all pods
 	Tools     tools
-	Unified   bool   // cgroup v2
 	Restrict  bool   // no CAP_SYS_RESOURCE: oom scores cannot be lowered
 	Overlay   bool   // the data directory can carry overlayfs
 	CgroupDir string // the node's cgroup below each hierarchy

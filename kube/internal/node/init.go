@@ -63,8 +63,22 @@ func (i *initProcess) live(ctx context.Context) error {
 	defer stopRuntime()
 	var runtime, rest sync.WaitGroup
 	runtime.Go(func() { i.reaper.keep(runtimeCtx, i.containerdProcess(), time.Second) })
-	rest.Go(func() { i.reaper.keep(ctx, i.proxyProcess(), time.Second) })
-	rest.Go(func() { i.kubelet(ctx) })
+	// The API server's clients wait for it: those that come first wait up to 7 s between their tries, and take
+	// processor time from what they wait for.
+	served := make(chan struct{})
+	rest.Go(func() {
+		i.waitServer(ctx)
+		close(served)
+	})
+	rest.Go(func() {
+		<-served
+		i.reaper.keep(ctx, i.proxyProcess(), time.Second)
+	})
+	rest.Go(func() {
+		i.importImages(ctx) // a pod that comes first would wait in a pull back-off
+		<-served
+		i.reaper.keep(ctx, i.kubeletProcess(), 2*time.Second)
+	})
 	rest.Go(func() { i.observe(ctx) })
 	<-ctx.Done()
 	rest.Wait()
@@ -116,19 +130,17 @@ func (i *initProcess) kubeletProcess() component {
 	}, filepath.Join(i.DataDir, "kubelet.log")}
 }
 
-// kubelet runs the kubelet once the images are there (a pod that comes first would wait in a pull back-off), and the
-// API server answers (a kubelet that comes first waits up to 7 s between tries).
-func (i *initProcess) kubelet(ctx context.Context) {
-	if err := i.images(ctx); err != nil {
-		fmt.Println(err)
-		if ctx.Err() == nil {
-			i.set(func(s *status) { s.Failed = err.Error() })
-		}
-	} else {
+// importImages has the node's images there, or says why the node cannot come up.
+func (i *initProcess) importImages(ctx context.Context) {
+	err := i.images(ctx)
+	if err == nil {
 		i.set(func(s *status) { s.Images = true })
+		return
 	}
-	i.waitServer(ctx)
-	i.reaper.keep(ctx, i.kubeletProcess(), 2*time.Second)
+	fmt.Println(err)
+	if ctx.Err() == nil {
+		i.set(func(s *status) { s.Failed = err.Error() })
+	}
 }
 
 // waitServer returns when the API server answers anything, or after a while: the kubelet is patient.
@@ -140,7 +152,7 @@ func (i *initProcess) waitServer(ctx context.Context) {
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
 	}}
 	for !answers(ctx, probe, i.Server+"/readyz", http.StatusInternalServerError-1) {
-		if pause(ctx, 20*time.Millisecond) != nil {
+		if pause(ctx, 100*time.Millisecond) != nil {
 			return
 		}
 	}
@@ -170,7 +182,7 @@ func (i *initProcess) observe(ctx context.Context) {
 			Proxy:      answers(ctx, client, "http://127.0.0.1:10256/healthz", http.StatusOK),
 		}
 		i.set(func(s *status) { s.Containerd, s.Kubelet, s.Proxy = now.Containerd, now.Kubelet, now.Proxy })
-		again := 50 * time.Millisecond
+		again := 100 * time.Millisecond
 		if now.Containerd && now.Kubelet && now.Proxy {
 			again = time.Second
 		}

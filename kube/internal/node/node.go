@@ -84,7 +84,7 @@ func specify(ctx context.Context, cfg Config, net *Network) (spec, error) {
 		return spec{}, err
 	}
 	s.Config = cfg
-	s.ID, s.NodeIP, s.Server, s.Clusters = net.id, net.NodeIP(cfg.Index), net.Server(), net.ClusterCIDR()
+	s.NodeIP, s.Server, s.Clusters = net.NodeIP(cfg.Index), net.Server(), net.ClusterCIDR()
 	s.CgroupDir = cgroupBase(net.id) + "/" + cfg.Name
 	return s, nil
 }

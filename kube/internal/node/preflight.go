@@ -104,11 +104,6 @@ func inspect(ctx context.Context, dir string) (spec, error) {
 	if s.Tools.Version, err = containerdMajor(string(answer)); err != nil {
 		return s, err
 	}
-	c, err := machineCgroups()
-	if err != nil {
-		return s, err
-	}
-	s.Unified = c.unified
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return s, fmt.Errorf("read own capabilities: %w", err)
