@@ -35,6 +35,11 @@ func NewNetwork(dir string, nodes int) (*Network, error) {
 		return nil, err
 	}
 	n := &Network{id: id, nodes: nodes}
+	unlock, err := lockMachine()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	if n.plan, err = keptOrNew(dir, n.link()); err != nil {
 		return nil, err
 	}
@@ -42,6 +47,22 @@ func NewNetwork(dir string, nodes int) (*Network, error) {
 		return nil, fmt.Errorf("make the network of %s: %w", dir, err)
 	}
 	return n, nil
+}
+
+// lockMachine lets one process at a time choose and make a network: two that look at the routes together would choose
+// the same addresses. An abstract socket is a lock that leaves no file, and is free again when its holder dies.
+func lockMachine() (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	for {
+		held, err := net.Listen("unix", "@holdfast-network")
+		if err == nil {
+			return func() { _ = held.Close() }, nil
+		}
+		if !errors.Is(err, unix.EADDRINUSE) || pause(ctx, 10*time.Millisecond) != nil {
+			return nil, fmt.Errorf("wait for another cluster on this machine to make its network: %w", err)
+		}
+	}
 }
 
 // keptOrNew returns the addresses of the last run where they are free, so that nodes keep their addresses and
