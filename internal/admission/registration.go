@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"slices"
@@ -120,22 +121,28 @@ func (t *registered) Inject(ctx context.Context, bundle []byte) (bool, error) {
 	if sameWebhooks(have, want) {
 		return false, nil
 	}
-	want.SetResourceVersion(have.GetResourceVersion())
-	want.SetLabels(have.GetLabels())
-	want.SetAnnotations(have.GetAnnotations())
-	return absent(t.client.Update(ctx, want))
+	body, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": have.GetResourceVersion()},
+		"webhooks": webhooks(want),
+	})
+	if err != nil {
+		return false, fmt.Errorf("encode the patch: %w", err)
+	}
+	return absent(t.client.Patch(ctx, have, client.RawPatch(types.MergePatchType, body)))
+}
+
+func webhooks(config client.Object) any {
+	switch c := config.(type) {
+	case *admissionregistrationv1.MutatingWebhookConfiguration:
+		return c.Webhooks
+	case *admissionregistrationv1.ValidatingWebhookConfiguration:
+		return c.Webhooks
+	}
+	return nil
 }
 
 func sameWebhooks(have, want client.Object) bool {
-	switch h := have.(type) {
-	case *admissionregistrationv1.MutatingWebhookConfiguration:
-		w, ok := want.(*admissionregistrationv1.MutatingWebhookConfiguration)
-		return ok && equality.Semantic.DeepEqual(h.Webhooks, w.Webhooks)
-	case *admissionregistrationv1.ValidatingWebhookConfiguration:
-		w, ok := want.(*admissionregistrationv1.ValidatingWebhookConfiguration)
-		return ok && equality.Semantic.DeepEqual(h.Webhooks, w.Webhooks)
-	}
-	return false
+	return equality.Semantic.DeepEqual(webhooks(have), webhooks(want))
 }
 
 func splitHostPort(hostport string) (string, string, error) {

@@ -129,6 +129,9 @@ func (p *process) ensureNamespace(ctx context.Context) error {
 	}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: p.opts.SystemNamespace}}
 	err = c.Get(ctx, client.ObjectKeyFromObject(namespace), namespace)
+	if apierrors.IsForbidden(err) {
+		return nil // with the operator's own rights, and so after an installation
+	}
 	if apierrors.IsNotFound(err) {
 		err = c.Create(ctx, namespace)
 	}

@@ -21,10 +21,12 @@ import (
 	"github.com/spf13/pflag"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -32,6 +34,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/holdfast-io/holdfast/internal/operator"
+	"github.com/holdfast-io/holdfast/internal/operator/install"
 	"github.com/holdfast-io/holdfast/internal/testkit"
 )
 
@@ -192,6 +195,7 @@ func kubeconfig(t *testing.T, config *rest.Config) string {
 	file.Clusters["test"] = &clientcmdapi.Cluster{Server: config.Host, CertificateAuthorityData: config.CAData}
 	file.AuthInfos["test"] = &clientcmdapi.AuthInfo{
 		Token: config.BearerToken, ClientCertificateData: config.CertData, ClientKeyData: config.KeyData,
+		Impersonate: config.Impersonate.UserName,
 	}
 	file.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "test"}
 	file.CurrentContext = "test"
@@ -341,6 +345,83 @@ func TestDrain(t *testing.T) {
 		t.Errorf("ended with code %d, want 0", code)
 	}
 	unregister(t, env)
+}
+
+// The rights of the manifests are enough for the whole life of a CloneSet.
+func TestRights(t *testing.T) {
+	env := testkit.APIServer(t)
+	installer, err := client.New(env.Config, client.Options{Scheme: scheme(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := install.Defaults()
+	o.Wait, o.TakeOver = false, true
+	if err := install.Apply(t.Context(), installer, o, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	as := rest.CopyConfig(env.Config)
+	as.Impersonate.UserName = "system:serviceaccount:" + o.SystemNamespace + ":holdfast-operator"
+	p := start(t, kubeconfig(t, as), o.SystemNamespace)
+	p.awaitReady()
+
+	namespace := env.Namespace(t)
+	good := bad(namespace)
+	good.SetName("good")
+	if err := unstructured.SetNestedField(good.Object, "a", "spec", "template", "metadata", "labels", "app"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unstructured.SetNestedField(good.Object, int64(2), "spec", "replicas"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unstructured.SetNestedSlice(good.Object, []any{map[string]any{
+		"metadata": map[string]any{"name": "data"},
+		"spec": map[string]any{
+			"accessModes": []any{"ReadWriteOnce"}, "storageClassName": "local",
+			"resources": map[string]any{"requests": map[string]any{"storage": "1Gi"}},
+		},
+	}}, "spec", "volumeClaimTemplates"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, 30*time.Second, "CloneSet", func() bool { return env.Client.Create(t.Context(), good.DeepCopy()) == nil })
+	pods := func() int {
+		list := &corev1.PodList{}
+		if err := env.Client.List(t.Context(), list, client.InNamespace(namespace)); err != nil {
+			t.Fatal(err)
+		}
+		return len(list.Items)
+	}
+	await(t, 30*time.Second, "pods", func() bool { return pods() == 2 })
+	await(t, 30*time.Second, "status", func() bool {
+		now := good.DeepCopy()
+		if err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(good), now); err != nil {
+			t.Fatal(err)
+		}
+		replicas, _, _ := unstructured.NestedInt64(now.Object, "status", "replicas")
+		return replicas == 2
+	})
+	scale := []byte(`{"spec":{"replicas":0}}`)
+	if err := env.Client.Patch(t.Context(), good.DeepCopy(), client.RawPatch(types.MergePatchType, scale)); err != nil {
+		t.Fatal(err)
+	}
+	await(t, 30*time.Second, "end of the pods", func() bool { return pods() == 0 })
+	for line := range strings.Lines(p.log.String()) {
+		if strings.Contains(line, "forbidden") {
+			t.Errorf("a right is missing: %s", line)
+		}
+	}
+	if _, code := p.stop(); code != 0 {
+		t.Errorf("ended with code %d, want 0", code)
+	}
+	unregister(t, env)
+}
+
+func scheme(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	s, err := operator.NewScheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func TestStartErrors(t *testing.T) {

@@ -185,6 +185,22 @@ func TestRightsAreNarrow(t *testing.T) {
 	}
 }
 
+// Every kind that a part serves may be watched, and its status written.
+func TestRightsAreThere(t *testing.T) {
+	for _, room := range operator.Rooms() {
+		for _, crd := range room.CRDs {
+			plural, group, _ := strings.Cut(crd, ".")
+			for resource, verb := range map[string]string{plural: "watch", plural + "/status": "patch"} {
+				if !slices.ContainsFunc(rules(t), func(rule rbacv1.PolicyRule) bool {
+					return slices.Contains(rule.APIGroups, group) && slices.Contains(rule.Resources, resource) && slices.Contains(rule.Verbs, verb)
+				}) {
+					t.Errorf("the operator may not %s %s.%s: is the marker in a comment of its own?", verb, resource, group)
+				}
+			}
+		}
+	}
+}
+
 // Each right is one that some code of ours uses: its resource is named where that code is.
 func TestRightsAreUsed(t *testing.T) {
 	names := map[string]string{ // resources whose Go names differ, or that are used through a library
