@@ -98,6 +98,8 @@ func (c Config) apiServerFlags(policy string) []string {
 		"--audit-log-maxsize=20", "--audit-log-maxbackup=3", "--audit-log-mode=batch",
 		// A controller at 1,000 requests a second is a normal guest here; the defaults would slow it.
 		"--max-requests-inflight=1200", "--max-mutating-requests-inflight=600",
+		// No kube-proxy serves this process: it finds the pods of webhooks and aggregated APIs itself.
+		"--enable-aggregator-routing=true",
 		"--profiling=false",
 	}
 	if c.Advertise != "" {
