@@ -31,9 +31,9 @@ func (r recipe) file() string { return r.name + "-" + r.tags[0] + ".tar" }
 // the other changes nothing on a node.
 func catalog() []recipe {
 	return []recipe{
-		{"pause", []string{"1"}, static("pause")},
-		{"coredns", []string{"1"}, static("coredns")},
-		{"holdfast", []string{"dev"}, static("holdfast")},
+		{"pause", []string{"1"}, own("pause")},
+		{"coredns", []string{"1"}, own("coredns")},
+		{"holdfast", []string{"dev"}, own("holdfast")},
 		{"busybox", []string{"1"}, busybox("1")},
 		{"busybox", []string{"2"}, busybox("2")},
 		{"nginx", []string{"1"}, nginx("1")},
@@ -63,8 +63,8 @@ func base() tree {
 	return t
 }
 
-// static is an image of one of our own programs, alone in it.
-func static(name string) func(source) (tree, ocispec.ImageConfig, error) {
+// own is an image of one of our own programs, alone in it but for the libraries of one that was built with cgo.
+func own(name string) func(source) (tree, ocispec.ImageConfig, error) {
 	return func(s source) (tree, ocispec.ImageConfig, error) {
 		raw, err := os.ReadFile(filepath.Join(s.bin, name))
 		if err != nil {
@@ -72,6 +72,9 @@ func static(name string) func(source) (tree, ocispec.ImageConfig, error) {
 		}
 		t := base()
 		t.program(name, raw)
+		if err := s.debian.libraries(t, name, raw); err != nil {
+			return nil, ocispec.ImageConfig{}, err
+		}
 		return t, ocispec.ImageConfig{Entrypoint: []string{"/" + name}, Env: searchPath()}, nil
 	}
 }

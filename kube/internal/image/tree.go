@@ -103,6 +103,9 @@ func (d debian) program(t tree, name string) error {
 
 // libraries walks the libraries that an ELF file names, and those that they name.
 func (d debian) libraries(t tree, name string, raw []byte) error {
+	if !bytes.HasPrefix(raw, []byte(elf.ELFMAG)) {
+		return nil // a script
+	}
 	f, err := elf.NewFile(bytes.NewReader(raw))
 	if err != nil {
 		return fmt.Errorf("read the program %s: %w", name, err)
