@@ -23,7 +23,7 @@ func ofPod(e Evidence, p *corev1.Pod, now time.Time) []Finding {
 	}
 	if e.Workload.Object != nil {
 		change := changeOf(e.Snapshot, p)
-		if held, waits := ofChange(e.Workload, change); waits && !(found && told(change)) {
+		if held, waits := ofChange(e.Workload, change); waits && (!found || !told(change)) {
 			findings = append(findings, held)
 		}
 	}
@@ -102,8 +102,10 @@ func ofClaims(e Evidence, p *corev1.Pod, now time.Time) (Finding, bool) {
 		name := volume.PersistentVolumeClaim.ClaimName
 		claim, found := e.Claims[name]
 		if !found {
-			return Finding{Cause: "Claim", What: fmt.Sprintf("its claim %s does not exist", name),
-				Do: "create the PersistentVolumeClaim, or correct the volume " + volume.Name}, true
+			return Finding{
+				Cause: "Claim", What: fmt.Sprintf("its claim %s does not exist", name),
+				Do: "create the PersistentVolumeClaim, or correct the volume " + volume.Name,
+			}, true
 		}
 		if f, waits := ofClaim(e, &claim, unbound, now); waits {
 			return f, true
@@ -114,15 +116,19 @@ func ofClaims(e Evidence, p *corev1.Pod, now time.Time) (Finding, bool) {
 
 func ofClaim(e Evidence, claim *corev1.PersistentVolumeClaim, unbound bool, now time.Time) (Finding, bool) {
 	if claim.Status.Phase == corev1.ClaimLost {
-		return Finding{Cause: "Claim", What: fmt.Sprintf("its claim %s has lost its volume", claim.Name),
-			Do: "restore the PersistentVolume " + claim.Spec.VolumeName + ", or delete the claim"}, true
+		return Finding{
+			Cause: "Claim", What: fmt.Sprintf("its claim %s has lost its volume", claim.Name),
+			Do: "restore the PersistentVolume " + claim.Spec.VolumeName + ", or delete the claim",
+		}, true
 	}
 	event, failed := e.last(now, []types.UID{claim.UID}, "ProvisioningFailed", "FailedBinding", "VolumeMismatch", "ClaimMisbound")
 	if claim.Status.Phase != corev1.ClaimPending || !failed && !unbound {
 		return Finding{}, false // a claim that only waits for its first consumer holds nobody
 	}
-	f := Finding{Cause: "Claim", What: fmt.Sprintf("its claim %s is not bound", claim.Name), Why: event.Message,
-		Do: "see what the claim says: kubectl describe pvc " + claim.Name}
+	f := Finding{
+		Cause: "Claim", What: fmt.Sprintf("its claim %s is not bound", claim.Name), Why: event.Message,
+		Do: "see what the claim says: kubectl describe pvc " + claim.Name,
+	}
 	class := claim.Spec.StorageClassName
 	switch {
 	case class == nil:
@@ -152,15 +158,19 @@ func ofScheduling(_ Evidence, p *corev1.Pod, now time.Time) (Finding, bool) {
 	case c == nil && now.Sub(p.CreationTimestamp.Time) < 10*time.Second:
 		return Finding{Cause: "Scheduling", What: "it has just been created, and has no node yet", Do: "wait some seconds"}, true
 	case c == nil:
-		return Finding{Cause: "Scheduling", What: "no scheduler has looked at it",
-			Why: "its schedulerName is " + orDash(p.Spec.SchedulerName), Do: "see whether that scheduler runs"}, true
+		return Finding{
+			Cause: "Scheduling", What: "no scheduler has looked at it",
+			Why: "its schedulerName is " + orDash(p.Spec.SchedulerName), Do: "see whether that scheduler runs",
+		}, true
 	case c.Reason == corev1.PodReasonSchedulingGated:
 		var gates []string
 		for _, gate := range p.Spec.SchedulingGates {
 			gates = append(gates, gate.Name)
 		}
-		return Finding{Cause: "Scheduling", What: "it is kept from being scheduled by a gate", Why: strings.Join(gates, ", "),
-			Do: "the controller that set the gate must take it off"}, true
+		return Finding{
+			Cause: "Scheduling", What: "it is kept from being scheduled by a gate", Why: strings.Join(gates, ", "),
+			Do: "the controller that set the gate must take it off",
+		}, true
 	}
 	return Finding{Cause: "Scheduling", What: "no node can take it", Why: c.Message, Do: schedulingHint(c.Message)}, true
 }
@@ -173,8 +183,10 @@ func ofNode(e Evidence, p *corev1.Pod, _ time.Time) (Finding, bool) {
 	}
 	for _, c := range node.Status.Conditions {
 		if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
-			return Finding{Cause: "Node", What: "its node " + node.Name + " is not ready", Why: strings.TrimSpace(c.Reason + " " + c.Message),
-				Do: "see the node: kubectl describe node " + node.Name}, true
+			return Finding{
+				Cause: "Node", What: "its node " + node.Name + " is not ready", Why: strings.TrimSpace(c.Reason + " " + c.Message),
+				Do: "see the node: kubectl describe node " + node.Name,
+			}, true
 		}
 	}
 	return Finding{}, false
@@ -187,15 +199,21 @@ func ofSandbox(e Evidence, p *corev1.Pod, now time.Time) (Finding, bool) {
 	}
 	id := []types.UID{p.UID}
 	if event, found := e.last(now, id, "FailedMount", "FailedAttachVolume", "FailedMapVolume"); found {
-		return Finding{Cause: "Volume", What: "a volume cannot be attached or mounted", Why: event.Message,
-			Do: "see that the ConfigMap, Secret or claim it names exists, and that no other node holds the volume"}, true
+		return Finding{
+			Cause: "Volume", What: "a volume cannot be attached or mounted", Why: event.Message,
+			Do: "see that the ConfigMap, Secret or claim it names exists, and that no other node holds the volume",
+		}, true
 	}
 	if event, found := e.last(now, id, "FailedCreatePodSandBox", "NetworkNotReady"); found {
-		return Finding{Cause: "Network", What: "its network cannot be set up", Why: event.Message,
-			Do: "see the network plugin on node " + p.Spec.NodeName}, true
+		return Finding{
+			Cause: "Network", What: "its network cannot be set up", Why: event.Message,
+			Do: "see the network plugin on node " + p.Spec.NodeName,
+		}, true
 	}
-	return Finding{Cause: "Start", What: "its containers are being created on node " + p.Spec.NodeName,
-		Why: "scheduled " + age(scheduledAt(p), now) + " ago", Do: "wait; if it stays, kubectl describe pod " + p.Name}, true
+	return Finding{
+		Cause: "Start", What: "its containers are being created on node " + p.Spec.NodeName,
+		Why: "scheduled " + age(scheduledAt(p), now) + " ago", Do: "wait; if it stays, kubectl describe pod " + p.Name,
+	}, true
 }
 
 func scheduledAt(p *corev1.Pod) time.Time {
@@ -214,8 +232,10 @@ func ofProbe(e Evidence, p *corev1.Pod, now time.Time) (Finding, bool) {
 		if status.Ready || status.State.Running == nil {
 			continue
 		}
-		f := Finding{Cause: "Probe", What: fmt.Sprintf("container %s runs and is not ready", status.Name),
-			Do: fmt.Sprintf("see what it does: kubectl logs %s -c %s; and its probes", p.Name, status.Name)}
+		f := Finding{
+			Cause: "Probe", What: fmt.Sprintf("container %s runs and is not ready", status.Name),
+			Do: fmt.Sprintf("see what it does: kubectl logs %s -c %s; and its probes", p.Name, status.Name),
+		}
 		if event, found := e.last(now, []types.UID{p.UID}, "Unhealthy"); found {
 			f.Why = event.Message
 		} else if status.Started != nil && !*status.Started {
@@ -236,15 +256,17 @@ func ofGates(_ Evidence, p *corev1.Pod, _ time.Time) (Finding, bool) {
 		if c != nil && c.Status == corev1.ConditionTrue {
 			continue
 		}
-		f := Finding{Cause: "Gate", What: fmt.Sprintf("its readiness gate %s is not True", gate.ConditionType),
-			Why: "nobody has set the condition yet", Do: "see whether the controller that sets it runs"}
+		f := Finding{
+			Cause: "Gate", What: fmt.Sprintf("its readiness gate %s is not True", gate.ConditionType),
+			Why: "nobody has set the condition yet", Do: "see whether the controller that sets it runs",
+		}
 		if c != nil {
 			f.Why = strings.TrimSpace(c.Reason + " " + c.Message)
 		}
-		switch gate.ConditionType {
-		case v1beta1.InPlaceUpdateReady:
+		if gate.ConditionType == v1beta1.InPlaceUpdateReady {
 			f.Do = "it becomes True when the change in place is done"
-		case v1beta1.KruisePodReady:
+		}
+		if gate.ConditionType == v1beta1.KruisePodReady {
 			f.Do = "whoever is named must let the pod go: the message lists who keeps it not ready"
 		}
 		return f, true
@@ -259,14 +281,18 @@ func ofAvailability(e Evidence, p *corev1.Pod, now time.Time) (Finding, bool) {
 	}
 	for key := range p.Labels {
 		if strings.HasPrefix(key, v1beta1.UnavailablePodPrefix) {
-			return Finding{Cause: "Marked", What: "a label marks it as unavailable", Why: key,
-				Do: "take the label off when the pod may count again"}, true
+			return Finding{
+				Cause: "Marked", What: "a label marks it as unavailable", Why: key,
+				Do: "take the label off when the pod may count again",
+			}, true
 		}
 	}
 	minReady := time.Duration(e.Workload.number("spec.minReadySeconds", 0)) * time.Second
 	if available, missing := pod.Available(p, minReady, now); !available && missing > 0 {
-		return Finding{Cause: "MinReady", What: "it is ready, and becomes available by time alone",
-			Why: fmt.Sprintf("minReadySeconds is %d", minReady/time.Second), Do: "wait"}, true
+		return Finding{
+			Cause: "MinReady", What: "it is ready, and becomes available by time alone",
+			Why: fmt.Sprintf("minReadySeconds is %d", minReady/time.Second), Do: "wait",
+		}, true
 	}
 	return Finding{}, false
 }

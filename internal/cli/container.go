@@ -22,9 +22,11 @@ func ofContainers(e Evidence, p *corev1.Pod, now time.Time) (Finding, bool) {
 	for _, status := range p.Status.InitContainerStatuses {
 		sidecar := status.Started != nil && *status.Started
 		if status.State.Running != nil && !sidecar {
-			return Finding{Cause: "Init", What: fmt.Sprintf("init container %s has not ended", status.Name),
+			return Finding{
+				Cause: "Init", What: fmt.Sprintf("init container %s has not ended", status.Name),
 				Why: "running for " + age(status.State.Running.StartedAt.Time, now),
-				Do:  fmt.Sprintf("see what it waits for: kubectl logs %s -c %s", p.Name, status.Name)}, true
+				Do:  fmt.Sprintf("see what it waits for: kubectl logs %s -c %s", p.Name, status.Name),
+			}, true
 		}
 	}
 	return Finding{}, false
@@ -45,8 +47,10 @@ func ofContainer(e Evidence, p *corev1.Pod, status corev1.ContainerStatus, now t
 		return ofImage(e, p, status, now), true
 	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "PreStartHookError",
 		"PostStartHookError":
-		return Finding{Cause: "Config", What: fmt.Sprintf("container %s cannot be started: %s", name, waiting.Reason), Why: waiting.Message,
-			Do: "create or correct what the message names; the kubelet tries again by itself"}, true
+		return Finding{
+			Cause: "Config", What: fmt.Sprintf("container %s cannot be started: %s", name, waiting.Reason), Why: waiting.Message,
+			Do: "create or correct what the message names; the kubelet tries again by itself",
+		}, true
 	case "CrashLoopBackOff":
 		return ofCrash(p, name, status.RestartCount, status.LastTerminationState.Terminated), true
 	}
@@ -94,8 +98,10 @@ func ofImage(e Evidence, p *corev1.Pod, status corev1.ContainerStatus, now time.
 
 // ofCrash covers containers that end, by what their end says.
 func ofCrash(p *corev1.Pod, name string, restarts int32, end *corev1.ContainerStateTerminated) Finding {
-	f := Finding{Cause: "Crash", What: fmt.Sprintf("container %s ends after it starts", name),
-		Do: fmt.Sprintf("see its last words: kubectl logs %s -c %s --previous", p.Name, name)}
+	f := Finding{
+		Cause: "Crash", What: fmt.Sprintf("container %s ends after it starts", name),
+		Do: fmt.Sprintf("see its last words: kubectl logs %s -c %s --previous", p.Name, name),
+	}
 	if end == nil {
 		return f
 	}

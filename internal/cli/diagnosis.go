@@ -242,8 +242,7 @@ func podList(names []string) string {
 
 // last is the newest event about one of the objects, by uid or name, with one of the reasons, of the last hour.
 func (e Evidence) last(now time.Time, ids []types.UID, reasons ...string) (corev1.Event, bool) {
-	for i := len(e.Events) - 1; i >= 0; i-- {
-		event := e.Events[i]
+	for _, event := range slices.Backward(e.Events) {
 		about := slices.Contains(ids, event.InvolvedObject.UID) || slices.Contains(ids, types.UID(event.InvolvedObject.Name))
 		if about && slices.Contains(reasons, event.Reason) && now.Sub(eventTime(event)) < time.Hour {
 			return event, true

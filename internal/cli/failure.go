@@ -22,11 +22,12 @@ const (
 	CodeForbidden   = 4   // not authenticated, or not allowed
 	CodeUnreachable = 5   // the kubeconfig cannot be used, or the server not reached
 	CodeOngoing     = 6   // the rollout is not done yet (rollout status --watch=false)
+	CodeInterrupted = 130 // interrupted before the rollout ended, as shells say it
 	CodeTimeout     = 124 // --timeout ran out first, as timeout(1) says it
 )
 
 // Failure is an error with an exit code, and what the user can do about it.
-type Failure struct {
+type Failure struct { //nolint:errname // the package has one error type, and reads better so
 	Code int
 	What string // what went wrong, with what
 	Fix  string // what the user can do; may be empty
@@ -67,12 +68,16 @@ func (s *session) explain(err error) error {
 	case err == nil || errors.As(err, &failure):
 		return err
 	case apierrors.IsUnauthorized(err):
-		return &Failure{Code: CodeForbidden, Err: err,
+		return &Failure{
+			Code: CodeForbidden, Err: err,
 			What: fmt.Sprintf("%s does not accept the kubeconfig's credentials", s.host()),
-			Fix:  "log in again, or choose another context with --context"}
+			Fix:  "log in again, or choose another context with --context",
+		}
 	case apierrors.IsForbidden(err):
-		return &Failure{Code: CodeForbidden, Err: err, What: err.Error(),
-			Fix: "ask an administrator of the cluster for that right"}
+		return &Failure{
+			Code: CodeForbidden, Err: err, What: err.Error(),
+			Fix: "ask an administrator of the cluster for that right",
+		}
 	case apierrors.IsNotFound(err):
 		return &Failure{Code: CodeNotFound, Err: err, What: err.Error()}
 	case apierrors.IsConflict(err):

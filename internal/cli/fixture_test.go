@@ -96,8 +96,8 @@ func twoRevisions(t *testing.T, w Workload) []Revision {
 		r, err := fromControllerRevision(w, &appsv1.ControllerRevision{
 			ObjectMeta: metav1.ObjectMeta{Name: "web-" + hash, CreationTimestamp: metav1.NewTime(at.Add(-time.Duration(2-i) * time.Hour))},
 			Revision:   int64(i + 1),
-			Data: runtime.RawExtension{Raw: []byte(fmt.Sprintf(`{"spec":{"template":{"$patch":"replace",
-				"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"web","image":"nginx:%d"}]}}}}`, i+1))},
+			Data: runtime.RawExtension{Raw: fmt.Appendf(nil, `{"spec":{"template":{"$patch":"replace",
+				"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"web","image":"nginx:%d"}]}}}}`, i+1)},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -79,10 +79,18 @@ func TestUndoPatch(t *testing.T) {
 	}{
 		{"no cause", nil, "", "replace /metadata/resourceVersion, replace /spec/template"},
 		{"a cause, the first annotation", nil, "fix", "replace /metadata/resourceVersion, replace /spec/template, add /metadata/annotations"},
-		{"a cause", []string{"metadata.annotations: {a: b}"}, "fix",
-			"replace /metadata/resourceVersion, replace /spec/template, add /metadata/annotations/kubernetes.io~1change-cause"},
-		{"the undone cause goes", []string{"metadata.annotations: {kubernetes.io/change-cause: oops}"}, "",
-			"replace /metadata/resourceVersion, replace /spec/template, remove /metadata/annotations/kubernetes.io~1change-cause"},
+		{
+			"a cause",
+			[]string{"metadata.annotations: {a: b}"},
+			"fix",
+			"replace /metadata/resourceVersion, replace /spec/template, add /metadata/annotations/kubernetes.io~1change-cause",
+		},
+		{
+			"the undone cause goes",
+			[]string{"metadata.annotations: {kubernetes.io/change-cause: oops}"},
+			"",
+			"replace /metadata/resourceVersion, replace /spec/template, remove /metadata/annotations/kubernetes.io~1change-cause",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := web(t, c.sets...)

@@ -31,5 +31,5 @@ func (o *outage) RoundTrip(request *http.Request) (*http.Response, error) {
 		o.lost = true
 		fmt.Fprintf(o.out, "warning: lost %s (%s); trying again until interrupted\n", o.host, rootCause(err))
 	}
-	return response, err
+	return response, err //nolint:wrapcheck // the answer is passed on as it came
 }

@@ -12,7 +12,7 @@ import (
 
 // checkOutput refuses a value of -o that the verb does not print.
 func checkOutput(output string, more ...string) error {
-	known := append(more, "json", "yaml")
+	known := slices.Concat(more, []string{"json", "yaml"})
 	if output == "" || slices.Contains(known, output) {
 		return nil
 	}

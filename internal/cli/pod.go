@@ -89,8 +89,10 @@ func changeOf(s Snapshot, p *corev1.Pod) Change {
 func leaving(s Snapshot, p *corev1.Pod) (Change, bool) {
 	switch {
 	case p.DeletionTimestamp != nil && len(p.Finalizers) > 0:
-		return Change{State: ChangeDeleting, Reason: "Finalizer", Message: "being deleted, held by finalizer " + p.Finalizers[0],
-			Since: p.DeletionTimestamp}, true
+		return Change{
+			State: ChangeDeleting, Reason: "Finalizer", Message: "being deleted, held by finalizer " + p.Finalizers[0],
+			Since: p.DeletionTimestamp,
+		}, true
 	case p.DeletionTimestamp != nil:
 		return Change{State: ChangeDeleting, Message: "being deleted", Since: p.DeletionTimestamp}, true
 	case p.Labels[v1beta1.LifecycleStateKey] == "PreparingDelete":
@@ -133,8 +135,10 @@ func changing(s Snapshot, p *corev1.Pod, state *inplace.State) (Change, bool) {
 	case "Updating":
 		return Change{State: ChangeUpdating, Message: "updating in place", Since: since}, true
 	case "Updated":
-		return Change{State: ChangeWaiting, Reason: "Hook", Since: since,
-			Message: "updated in place, waiting: " + hookText(s.Workload, "inPlaceUpdate")}, true
+		return Change{
+			State: ChangeWaiting, Reason: "Hook", Since: since,
+			Message: "updated in place, waiting: " + hookText(s.Workload, "inPlaceUpdate"),
+		}, true
 	}
 	return Change{}, false
 }
@@ -205,8 +209,10 @@ func behindOf(w Workload) Change {
 	case w.kept() > 0 && w.number(w.Kind.Updated, 0) >= w.toUpdate():
 		return Change{State: ChangeKept, Reason: "Partition", Message: fmt.Sprintf("kept: partition (keeps %d at their old revision)", w.kept())}
 	case missing >= most:
-		return Change{State: ChangeWaiting, Reason: "Budget",
-			Message: fmt.Sprintf("waiting: budget (maxUnavailable %s, %d unavailable)", written, missing)}
+		return Change{
+			State: ChangeWaiting, Reason: "Budget",
+			Message: fmt.Sprintf("waiting: budget (maxUnavailable %s, %d unavailable)", written, missing),
+		}
 	}
 	return Change{State: ChangeWaiting, Reason: "Turn", Message: "waiting: its turn"}
 }
@@ -231,8 +237,8 @@ func podStatus(p *corev1.Pod) string {
 		return status
 	}
 	status := string(p.Status.Phase)
-	for i := len(p.Status.ContainerStatuses) - 1; i >= 0; i-- {
-		if text := containerStatus(p.Status.ContainerStatuses[i].State); text != "" && (text != "Completed" || !pod.Ready(p)) {
+	for _, container := range slices.Backward(p.Status.ContainerStatuses) {
+		if text := containerStatus(container.State); text != "" && (text != "Completed" || !pod.Ready(p)) {
 			status = text
 		}
 	}

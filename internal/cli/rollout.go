@@ -38,8 +38,10 @@ func noSuchVerb(cmd *cobra.Command, args []string) error {
 	for _, c := range cmd.Commands() {
 		verbs = append(verbs, c.Name())
 	}
-	return &Failure{Code: CodeUsage, What: fmt.Sprintf("unknown verb %q", cmd.Name()+" "+args[0]),
-		Fix: "the verbs are " + strings.Join(verbs, ", ")}
+	return &Failure{
+		Code: CodeUsage, What: fmt.Sprintf("unknown verb %q", cmd.Name()+" "+args[0]),
+		Fix: "the verbs are " + strings.Join(verbs, ", "),
+	}
 }
 
 func newPause(s *session, on bool) *cobra.Command {
@@ -68,8 +70,10 @@ func (s *session) setPaused(ctx context.Context, args []string, on bool) error {
 	}
 	path := w.pausedAt()
 	if path == "" {
-		return &Failure{Code: CodeUsage, What: fmt.Sprintf("%s: a %s cannot be paused", w.ref(), w.Kind.Kind),
-			Fix: "set spec.updateStrategy.type to OnDelete, or a partition, to hold its update back"}
+		return &Failure{
+			Code: CodeUsage, What: fmt.Sprintf("%s: a %s cannot be paused", w.ref(), w.Kind.Kind),
+			Fix: "set spec.updateStrategy.type to OnDelete, or a partition, to hold its update back",
+		}
 	}
 	if w.paused() == on {
 		fmt.Fprintf(s.Out, "%s is %s already\n", w.ref(), map[bool]string{true: "paused", false: "not paused"}[on])
@@ -108,8 +112,10 @@ func (s *session) restart(ctx context.Context, args []string) error {
 		return err
 	}
 	if w.paused() {
-		return &Failure{Code: CodeFailed, What: w.ref() + " is paused, and would not restart",
-			Fix: "resume it first: kubectl holdfast rollout resume " + w.ref()}
+		return &Failure{
+			Code: CodeFailed, What: w.ref() + " is paused, and would not restart",
+			Fix: "resume it first: kubectl holdfast rollout resume " + w.ref(),
+		}
 	}
 	patch := map[string]any{}
 	err = unstructured.SetNestedField(patch, s.now().Format(time.RFC3339), "spec", "template", "metadata", "annotations", v1beta1.RestartedAt)
@@ -144,7 +150,7 @@ func (s *session) get(ctx context.Context, args []string) (found, Workload, erro
 func (s *session) merge(ctx context.Context, f found, w Workload, patch map[string]any) error {
 	raw, err := json.Marshal(patch)
 	if err != nil {
-		return err
+		return fmt.Errorf("write the patch: %w", err)
 	}
 	return s.send(ctx, f, w, types.MergePatchType, raw)
 }
@@ -156,5 +162,5 @@ func (s *session) send(ctx context.Context, f found, w Workload, kind types.Patc
 	object.SetNamespace(w.Object.GetNamespace())
 	object.SetName(w.Object.GetName())
 	options = append(options, client.FieldOwner("kubectl-holdfast"))
-	return s.client.Patch(ctx, object, client.RawPatch(kind, raw), options...)
+	return s.client.Patch(ctx, object, client.RawPatch(kind, raw), options...) //nolint:wrapcheck // the verbs say what they were doing
 }

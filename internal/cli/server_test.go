@@ -43,7 +43,7 @@ type log struct {
 func (l *log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.text.Write(p)
+	return l.text.Write(p) //nolint:wrapcheck // a buffer does not fail
 }
 
 func (l *log) String() string {
@@ -78,7 +78,8 @@ func (s *shell) start(ctx context.Context, args ...string) (out, errOut *log, co
 	s.t.Helper()
 	out, errOut = &log{}, &log{}
 	root := &cobra.Command{Use: "holdfast", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(Commands(genericiooptions.IOStreams{In: strings.NewReader(""), Out: out, ErrOut: errOut})...)
+	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: out, ErrOut: errOut}
+	root.AddCommand(Commands(streams)...) //nolint:contextcheck // the verbs get it from ExecuteContext
 	root.SetOut(out)
 	root.SetArgs(append(args, "--kubeconfig", s.config, "--cache-dir", filepath.Join(filepath.Dir(s.config), "cache")))
 	ended := make(chan int, 1)
@@ -139,8 +140,8 @@ func (s *shell) seed() *v1beta1.CloneSet {
 		revision := &appsv1.ControllerRevision{Revision: int64(i + 1)}
 		revision.Namespace, revision.Name = s.namespace, "web-"+hash
 		revision.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(set, v1beta1.SchemeGroupVersion.WithKind("CloneSet"))}
-		revision.Data.Raw = []byte(fmt.Sprintf(`{"spec":{"template":{"$patch":"replace","metadata":{"labels":{"app":"web"}},`+
-			`"spec":{"containers":[{"name":"web","image":"nginx:%d"}]}}}}`, i+1))
+		revision.Data.Raw = fmt.Appendf(nil, `{"spec":{"template":{"$patch":"replace","metadata":{"labels":{"app":"web"}},`+
+			`"spec":{"containers":[{"name":"web","image":"nginx:%d"}]}}}}`, i+1)
 		s.must(s.env.Client.Create(ctx, revision))
 	}
 	for name, hash := range map[string]string{"web-1": "bbb", "web-2": "aaa", "web-3": "aaa"} {
@@ -318,8 +319,10 @@ func TestNativeOnServer(t *testing.T) {
 	s := newShell(t)
 	ctx := t.Context()
 	labels := map[string]string{"app": "api"}
-	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "api", Image: "api:2"}}}}
+	template := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: labels},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "api", Image: "api:2"}}},
+	}
 	deployment := &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "api", Annotations: map[string]string{deploymentRevision: "2"}},
 		Spec:       appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template},

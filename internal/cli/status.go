@@ -64,39 +64,54 @@ func (o *statusOptions) status(ctx context.Context, args []string) error {
 	if !o.watch {
 		return o.judge(ctx, w)
 	}
+	return o.await(ctx, f, w)
+}
+
+// await follows the rollout to its end.
+func (o *statusOptions) await(ctx context.Context, f found, w Workload) error {
 	if o.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.timeout)
 		defer cancel()
 	}
-	last, said := w, ""
-	err = o.follow(ctx, f.Key.Namespace, []subject{workloadSubject(f)}, 0, func(ctx context.Context, from client.Reader) (bool, error) {
-		object := &unstructured.Unstructured{}
-		object.SetGroupVersionKind(f.GVK)
-		if err := from.Get(ctx, f.Key, object); apierrors.IsNotFound(err) {
-			return true, &Failure{Code: CodeFailed, What: w.ref() + " was deleted during its rollout", Err: err}
-		} else if err != nil {
-			return true, fmt.Errorf("get %s: %w", w.ref(), err)
-		}
-		last = newWorkload(f.Kind, object)
-		if err := o.pinned(ctx, f); err != nil {
+	said := ""
+	err := o.follow(ctx, f.Key.Namespace, []subject{workloadSubject(f)}, 0, func(ctx context.Context, from client.Reader) (bool, error) {
+		next, err := o.next(ctx, from, f)
+		if err != nil {
 			return true, err
 		}
-		if text := statusLine(viewWorkload(last)); text != said && o.output == "" && progress(last).State == StateOngoing {
+		w = next
+		ongoing := progress(w).State == StateOngoing
+		if text := statusLine(viewWorkload(w)); ongoing && text != said && o.output == "" {
 			said = text
-			fmt.Fprintf(o.Out, "%s: %s\n", last.ref(), text)
+			fmt.Fprintf(o.Out, "%s: %s\n", w.ref(), text)
 		}
-		return progress(last).State != StateOngoing, nil
+		return !ongoing, nil
 	})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
-		return o.timedOut(last)
+		return o.timedOut(w)
 	case err != nil:
 		return err
-	case ctx.Err() != nil && progress(last).State == StateOngoing:
-		return &Failure{Code: 130, What: "interrupted: the rollout goes on without being followed"}
+	case ctx.Err() != nil && progress(w).State == StateOngoing:
+		return &Failure{Code: CodeInterrupted, What: "interrupted: the rollout goes on without being followed"}
 	}
-	return o.judge(ctx, last)
+	return o.judge(ctx, w)
+}
+
+// next reads the workload again, which may be gone, or on its way to another revision than that meant.
+func (o *statusOptions) next(ctx context.Context, from client.Reader, f found) (Workload, error) {
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(f.GVK)
+	err := from.Get(ctx, f.Key, object)
+	ref := f.Kind.short() + "/" + f.Key.Name
+	switch {
+	case apierrors.IsNotFound(err):
+		return Workload{}, &Failure{Code: CodeFailed, What: ref + " was deleted during its rollout", Err: err}
+	case err != nil:
+		return Workload{}, fmt.Errorf("get %s: %w", ref, err)
+	}
+	return newWorkload(f.Kind, object), o.pinned(ctx, f)
 }
 
 // timedOut prints what there is, and fails with the code of timeout(1).
@@ -126,8 +141,10 @@ func (o *statusOptions) judge(ctx context.Context, w Workload) error {
 	text := statusLine(viewWorkload(w))
 	switch p.State {
 	case StateFailed:
-		return &Failure{Code: CodeFailed, What: fmt.Sprintf("the rollout of %s %s", w.ref(), text),
-			Fix: "kubectl holdfast why " + w.ref() + " says what it waits for; kubectl holdfast rollout undo " + w.ref() + " takes it back"}
+		return &Failure{
+			Code: CodeFailed, What: fmt.Sprintf("the rollout of %s %s", w.ref(), text),
+			Fix: "kubectl holdfast why " + w.ref() + " says what it waits for; kubectl holdfast rollout undo " + w.ref() + " takes it back",
+		}
 	case StateOngoing:
 		return &Failure{Code: CodeOngoing, What: fmt.Sprintf("the rollout of %s is not done: %s", w.ref(), text)}
 	case StateDone:
@@ -155,8 +172,10 @@ func (o *statusOptions) pinned(ctx context.Context, f found) error {
 	if !known || update.Number == o.revision {
 		return nil // not known: not observed yet
 	}
-	return &Failure{Code: CodeFailed, What: fmt.Sprintf("%s goes to revision %d, not to %d", s.Workload.ref(), update.Number, o.revision),
-		Fix: "kubectl holdfast rollout history " + s.Workload.ref() + " lists its revisions"}
+	return &Failure{
+		Code: CodeFailed, What: fmt.Sprintf("%s goes to revision %d, not to %d", s.Workload.ref(), update.Number, o.revision),
+		Fix: "kubectl holdfast rollout history " + s.Workload.ref() + " lists its revisions",
+	}
 }
 
 // statusLine is the state with what is held back.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,8 +93,7 @@ func viewWorkload(w Workload) WorkloadView {
 func viewTree(s Snapshot, now time.Time) Tree {
 	tree := Tree{TypeMeta: typeMeta("WorkloadTree"), Workload: viewWorkload(s.Workload)}
 	place := map[string]int{}
-	for i := len(s.Revisions) - 1; i >= 0; i-- {
-		r := s.Revisions[i]
+	for _, r := range slices.Backward(s.Revisions) {
 		place[r.Name] = len(tree.Revisions)
 		tree.Revisions = append(tree.Revisions, RevisionView{
 			Name: r.Name, Hash: r.Hash, Number: r.Number, Created: r.Created, Images: r.images(), Cause: r.Cause,

@@ -98,31 +98,60 @@ func TestChange(t *testing.T) {
 		{"in place long ago, to an older revision", nil, podOf("p", "bbb", inPlaceSince(time.Hour, "aaa", "sha256:0")), ChangeCreated, "created"},
 		{"in place done", nil, podOf("p", "bbb", inPlaceSince(time.Hour, "bbb", "sha256:0")), ChangeInPlace, "updated in place"},
 		{"paused", []string{"spec.updateStrategy.rollingUpdate.paused: true"}, podOf("p", "aaa"), ChangeWaiting, "waiting: paused"},
-		{"OnDelete", []string{"spec.updateStrategy.type: OnDelete"}, podOf("p", "aaa"), ChangeWaiting,
-			"waiting: OnDelete, until somebody deletes it"},
-		{"budget", []string{"status.availableReplicas: 2"}, podOf("p", "aaa"), ChangeWaiting,
-			"waiting: budget (maxUnavailable 1, 1 unavailable)"},
+		{
+			"OnDelete",
+			[]string{"spec.updateStrategy.type: OnDelete"},
+			podOf("p", "aaa"), ChangeWaiting,
+			"waiting: OnDelete, until somebody deletes it",
+		},
+		{
+			"budget",
+			[]string{"status.availableReplicas: 2"},
+			podOf("p", "aaa"), ChangeWaiting,
+			"waiting: budget (maxUnavailable 1, 1 unavailable)",
+		},
 		{"its turn", nil, podOf("p", "aaa"), ChangeWaiting, "waiting: its turn"},
-		{"partition as a percentage keeps at most all but one", []string{"spec.updateStrategy.rollingUpdate.partition: 99%"},
-			podOf("p", "aaa"), ChangeKept, "kept: partition (keeps 2 at their old revision)"},
-		{"hook before an update", []string{hook}, podOf("p", "aaa", label("lifecycle.apps.kruise.io/state", "PreparingUpdate")),
-			ChangeWaiting, "waiting: hook inPlaceUpdate (finalizer a.io/hold)"},
+		{
+			"partition as a percentage keeps at most all but one",
+			[]string{"spec.updateStrategy.rollingUpdate.partition: 99%"},
+			podOf("p", "aaa"), ChangeKept, "kept: partition (keeps 2 at their old revision)",
+		},
+		{
+			"hook before an update",
+			[]string{hook},
+			podOf("p", "aaa", label("lifecycle.apps.kruise.io/state", "PreparingUpdate")),
+			ChangeWaiting, "waiting: hook inPlaceUpdate (finalizer a.io/hold)",
+		},
 		{"hook after an update", []string{hook}, podOf("p", "bbb", inPlaceSince(time.Hour, "bbb", "sha256:0"),
 			label("lifecycle.apps.kruise.io/state", "Updated")), ChangeWaiting, "updated in place, waiting: hook inPlaceUpdate (finalizer a.io/hold)"},
-		{"hook before a deletion", []string{hook}, podOf("p", "bbb", label("lifecycle.apps.kruise.io/state", "PreparingDelete")),
-			ChangeDeleting, "to be deleted, waiting: hook preDelete (label hold=yes-please)"},
-		{"named for deletion", nil, podOf("p", "bbb", label("apps.kruise.io/specified-delete", "true")), ChangeDeleting,
-			"to be deleted, as asked by its label apps.kruise.io/specified-delete"},
+		{
+			"hook before a deletion",
+			[]string{hook},
+			podOf("p", "bbb", label("lifecycle.apps.kruise.io/state", "PreparingDelete")),
+			ChangeDeleting, "to be deleted, waiting: hook preDelete (label hold=yes-please)",
+		},
+		{
+			"named for deletion", nil, podOf("p", "bbb", label("apps.kruise.io/specified-delete", "true")), ChangeDeleting,
+			"to be deleted, as asked by its label apps.kruise.io/specified-delete",
+		},
 		{"grace", nil, podOf("p", "bbb", func(p *corev1.Pod) {
 			p.Annotations = map[string]string{"apps.kruise.io/inplace-update-grace": "{}"}
 		}), ChangeUpdating, "updating in place: taken out of traffic before the change"},
-		{"a status older than the pod", []string{"status.held: [{reason: Image, message: old, pods: [p]}, {reason: Update, pods: [p]}]"},
-			podOf("p", "bbb"), ChangeCreated, "created"},
-		{"a pod that cannot start", []string{"status.held: [{reason: Image, message: none, pods: [p]}]"},
-			podOf("p", "bbb", waiting("ErrImagePull", "")), ChangeWaiting, "waiting: image"},
-		{"the controller's words for a pod it does not name",
+		{
+			"a status older than the pod",
+			[]string{"status.held: [{reason: Image, message: old, pods: [p]}, {reason: Update, pods: [p]}]"},
+			podOf("p", "bbb"), ChangeCreated, "created",
+		},
+		{
+			"a pod that cannot start",
+			[]string{"status.held: [{reason: Image, message: none, pods: [p]}]"},
+			podOf("p", "bbb", waiting("ErrImagePull", "")), ChangeWaiting, "waiting: image",
+		},
+		{
+			"the controller's words for a pod it does not name",
 			[]string{"status.availableReplicas: 2", "status.held: [{reason: Budget, message: so it is, count: 7, pods: [other]}]"},
-			podOf("p", "aaa"), ChangeWaiting, "waiting: budget"},
+			podOf("p", "aaa"), ChangeWaiting, "waiting: budget",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := web(t, c.sets...)

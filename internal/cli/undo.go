@@ -99,8 +99,10 @@ func undoTarget(s Snapshot, to int64) (Revision, error) {
 	}
 	update, known := updateRevision(s.Revisions)
 	if !known {
-		return Revision{}, &Failure{Code: CodeFailed, What: s.Workload.ref() + ": its controller has not recorded the current template yet",
-			Fix: "name the revision with --to-revision, or try again"}
+		return Revision{}, &Failure{
+			Code: CodeFailed, What: s.Workload.ref() + ": its controller has not recorded the current template yet",
+			Fix: "name the revision with --to-revision, or try again",
+		}
 	}
 	if older, found := before(s.Revisions, update); found {
 		return older, nil
@@ -129,5 +131,9 @@ func undoPatch(w Workload, target Revision) ([]byte, error) {
 	case had:
 		patch = append(patch, operation{Op: "remove", Path: cause}) // it told of the change that is undone
 	}
-	return json.Marshal(patch)
+	raw, err := json.Marshal(patch)
+	if err != nil {
+		return nil, fmt.Errorf("write the patch: %w", err)
+	}
+	return raw, nil
 }

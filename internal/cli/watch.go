@@ -69,8 +69,10 @@ func (s *screen) document(view any) error {
 	}
 	s.last[""] = string(raw)
 	if s.output == "json" {
-		_, err = fmt.Fprintln(s.out, string(raw))
-		return err
+		if _, err = fmt.Fprintln(s.out, string(raw)); err != nil {
+			return fmt.Errorf("write the output: %w", err)
+		}
+		return nil
 	}
 	fmt.Fprintln(s.out, "---")
 	return printObject(s.out, s.output, view)

@@ -77,8 +77,10 @@ func (o *whyOptions) diagnose(ctx context.Context, n named) (Diagnosis, error) {
 			return o.diagnosePod(ctx, p)
 		}
 		if n.Pod && apierrors.IsNotFound(err) {
-			return Diagnosis{}, &Failure{Code: CodeNotFound, Err: err,
-				What: fmt.Sprintf("pod %q is not in namespace %q", n.Name, o.namespace), Fix: "another namespace is named with -n"}
+			return Diagnosis{}, &Failure{
+				Code: CodeNotFound, Err: err,
+				What: fmt.Sprintf("pod %q is not in namespace %q", n.Name, o.namespace), Fix: "another namespace is named with -n",
+			}
 		}
 		if n.Pod || !apierrors.IsNotFound(err) {
 			return Diagnosis{}, fmt.Errorf("get pod/%s: %w", n.Name, err)
@@ -160,7 +162,8 @@ func (o *whyOptions) gather(ctx context.Context, s Snapshot, about []corev1.Pod)
 	e := Evidence{Snapshot: s, Claims: map[string]corev1.PersistentVolumeClaim{}, Nodes: map[string]corev1.Node{}}
 	namespace := o.namespace
 	var events corev1.EventList
-	err := o.client.List(ctx, &events, client.InNamespace(namespace), client.MatchingFields{"type": corev1.EventTypeWarning}, client.Limit(mostEvents))
+	err := o.client.List(ctx, &events, client.InNamespace(namespace),
+		client.MatchingFields{"type": corev1.EventTypeWarning}, client.Limit(mostEvents))
 	if err = o.lenient(err); err != nil {
 		return Evidence{}, fmt.Errorf("list the warnings of namespace %s: %w", namespace, err)
 	}

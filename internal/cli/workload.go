@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -94,9 +95,7 @@ func (w Workload) rolling(field string) (intstr.IntOrString, bool) {
 	for _, path := range w.Kind.Rolling {
 		switch v, _ := w.at(path + "." + field); n := v.(type) {
 		case int64:
-			return intstr.FromInt32(int32(n)), true
-		case float64:
-			return intstr.FromInt32(int32(n)), true
+			return intstr.Parse(strconv.FormatInt(n, 10)), true
 		case string:
 			return intstr.FromString(n), true
 		}
