@@ -121,6 +121,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 `, containerdRoot, containerdSocket, s.Restrict, sandboxImage, snapshotter, s.Tools.Runc, s.Tools.CNI, s.DataDir+"/cni")
 }
 
+// kubelet looks at its own state every second, and tells the API server what is new (else a node that was Ready when it
+// ended takes one more round to be Ready again); the report frequency is what keeps it from writing each time.
 func (s spec) kubelet() string {
 	return fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -147,7 +149,8 @@ maxPods: 250
 podPidsLimit: 4096
 serializeImagePulls: false
 syncFrequency: 5s
-nodeStatusUpdateFrequency: 5s
+nodeStatusUpdateFrequency: 1s
+nodeStatusReportFrequency: 1m
 configMapAndSecretChangeDetectionStrategy: Watch
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
