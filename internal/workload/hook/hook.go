@@ -3,6 +3,7 @@
 package hook
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -36,8 +37,8 @@ func Held(h *appsv1beta1.LifecycleHook, p *corev1.Pod) string {
 			return "finalizer " + finalizer
 		}
 	}
-	for key, value := range h.LabelsHandler {
-		if p.Labels[key] == value {
+	for _, key := range slices.Sorted(maps.Keys(h.LabelsHandler)) { // sorted: the same answer at every pass
+		if value, has := p.Labels[key]; has && value == h.LabelsHandler[key] {
 			return "label " + key + "=" + value
 		}
 	}
@@ -60,9 +61,9 @@ func Missing(h *appsv1beta1.LifecycleHook, p *corev1.Pod) string {
 			return "finalizer " + finalizer
 		}
 	}
-	for key, value := range h.LabelsHandler {
-		if p.Labels[key] != value {
-			return "label " + key + "=" + value
+	for _, key := range slices.Sorted(maps.Keys(h.LabelsHandler)) {
+		if value, has := p.Labels[key]; !has || value != h.LabelsHandler[key] {
+			return "label " + key + "=" + h.LabelsHandler[key]
 		}
 	}
 	return ""
