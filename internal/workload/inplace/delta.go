@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 )
@@ -40,8 +41,9 @@ func Between(from, to *corev1.PodTemplateSpec) (Delta, []string) {
 		Annotations: metadataDelta(from.Annotations, to.Annotations),
 	}
 	var blocked []string
-	if _, restart := delta.Annotations[appsv1beta1.RestartedAt]; restart {
-		// Whoever asks for a restart wants new processes; a changed annotation alone would start none.
+	if at := delta.Annotations[appsv1beta1.RestartedAt]; at != nil {
+		// Whoever asks for a restart wants new processes; a changed annotation alone would start none. Whoever takes the
+		// request back wants none.
 		blocked = append(blocked, "metadata.annotations["+appsv1beta1.RestartedAt+"]")
 	}
 	reached := from.Spec.DeepCopy()
@@ -73,18 +75,32 @@ func (d *Delta) container(reached, to *corev1.Container) (blocked []string) {
 		d.Env = append(d.Env, to.Name)
 	}
 	if !apiequality.Semantic.DeepEqual(reached.Resources, to.Resources) {
-		if field := fixedResource(reached.Resources, to.Resources); field != "" {
+		field := fixedResource(reached.Resources, to.Resources)
+		reached.Resources = to.Resources // one way or the other it is dealt with here
+		if field != "" {
 			return []string{"spec.containers[" + to.Name + "].resources." + field}
 		}
-		put(&d.Resources, to.Name, to.Resources)
-		reached.Resources = to.Resources
+		put(&d.Resources, to.Name, explicit(to.Resources))
 	}
 	return nil
 }
 
-func put[V any](m *map[string]V, key string, value V) {
+// explicit spells out the requests that are left out and so follow the limits. When the pod was made they were written into
+// it, and a resize that does not name them would leave them as they are.
+func explicit(r corev1.ResourceRequirements) corev1.ResourceRequirements {
+	r = *r.DeepCopy()
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		limit, limited := r.Limits[name]
+		if _, requested := r.Requests[name]; limited && !requested {
+			put((*map[corev1.ResourceName]resource.Quantity)(&r.Requests), name, limit)
+		}
+	}
+	return r
+}
+
+func put[K comparable, V any](m *map[K]V, key K, value V) {
 	if *m == nil {
-		*m = map[string]V{}
+		*m = map[K]V{}
 	}
 	(*m)[key] = value
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +42,9 @@ type State struct {
 type ContainerStatus struct {
 	ImageID     string `json:"imageID,omitempty"`
 	ContainerID string `json:"containerID,omitempty"`
+	// Unsettled says that the change before this one was still under way: the kubelet may never see that one, and then
+	// taking it back restarts nothing.
+	Unsettled bool `json:"unsettled,omitempty"`
 }
 
 // PreCheck is what must hold before the next batch.
@@ -83,12 +87,8 @@ const (
 
 // Progress tells how far the pod's change in place has come, and what it waits for.
 func Progress(p *corev1.Pod) (Phase, string) {
-	raw, ok := p.Annotations[appsv1beta1.InPlaceUpdateState]
-	if !ok || raw == "" {
-		return Idle, ""
-	}
-	state := Read(p)
-	if state == nil || state.Revision != pod.Revision(p) {
+	state := underWay(p)
+	if state == nil {
 		return Idle, ""
 	}
 	if why := state.unfinished(p); why != "" {
@@ -114,8 +114,8 @@ func (s *State) required() []string {
 
 // unfinished names the first thing that the kubelet has still to do.
 func (s *State) unfinished(p *corev1.Pod) string {
-	for name, before := range s.LastContainerStatuses {
-		if !restarted(p, name, before) {
+	for _, name := range slices.Sorted(maps.Keys(s.LastContainerStatuses)) { // sorted: the same answer at every pass
+		if !restarted(p, name, s.LastContainerStatuses[name]) {
 			if cause, text := pod.Waiting(p); cause != pod.NoCause {
 				return text
 			}
@@ -129,8 +129,10 @@ func (s *State) unfinished(p *corev1.Pod) string {
 }
 
 // restarted reports whether the container runs what the spec says. A new image ID proves it. With the same content under a
-// new tag the image ID stays, and then a new container ID proves it once the kubelet has seen the spec. A change that was
-// taken back before the kubelet saw it restarts nothing: then the image in the status is the one in the spec.
+// new tag the image ID stays, and then a new container ID proves it once the kubelet has seen the spec. The name of the
+// image in the status proves nothing as a rule: a runtime that knows two tags of one image may tell either of them, before
+// the restart too. It is asked only where nothing else can tell: a change that was taken back before the kubelet saw it
+// restarts nothing, an older kubelet does not say what it has seen, and another controller kept no container ID.
 func restarted(p *corev1.Pod, name string, before ContainerStatus) bool {
 	status := pod.Container(p, name)
 	if status == nil || status.ContainerID == "" || !observed(p) {
@@ -139,10 +141,11 @@ func restarted(p *corev1.Pod, name string, before ContainerStatus) bool {
 	if status.ImageID != before.ImageID && status.ImageID != "" && before.ImageID != "" {
 		return true
 	}
-	if status.ContainerID != before.ContainerID && before.ContainerID != "" && p.Status.ObservedGeneration > 0 {
+	known := p.Status.ObservedGeneration > 0 && (before.ContainerID != "" || before.ImageID == "") // neither: it had not started yet
+	if known && status.ContainerID != before.ContainerID {
 		return true
 	}
-	return status.State.Running != nil && sameImage(status.Image, specImage(p, name))
+	return (!known || before.Unsettled) && status.State.Running != nil && sameImage(status.Image, specImage(p, name))
 }
 
 // observed reports whether the status speaks of the spec as it is now. A kubelet before 1.33 does not say: 0.
@@ -211,8 +214,8 @@ func firstBatch(p *corev1.Pod, images map[string]string) (now, later map[string]
 	ordered := p.Annotations[appsv1beta1.ContainerLaunchPriority] == "Ordered"
 	for i := range p.Spec.Containers {
 		c := &p.Spec.Containers[i]
-		if _, changes := images[c.Name]; !changes {
-			continue
+		if image, changes := images[c.Name]; !changes || image == c.Image {
+			continue // its turn never came before the change was taken back: the kubelet has nothing to do
 		}
 		rank := priority(c)
 		if ordered {
@@ -236,13 +239,26 @@ func firstBatch(p *corev1.Pod, images map[string]string) (now, later map[string]
 
 // Begin returns the state and the images of the first batch with which the pod starts on its way to the revision.
 func Begin(p *corev1.Pod, delta Delta, revision string, now time.Time) (State, map[string]string) {
-	images, later := firstBatch(p, delta.Images)
+	prior := underWay(p)
+	if prior == nil {
+		prior = &State{}
+	}
+	// Containers of a change that was overtaken may not have got their images yet; the templates alone do not show that.
+	all := map[string]string{}
+	maps.Copy(all, prior.NextContainerImages)
+	maps.Copy(all, delta.Images)
+	images, later := firstBatch(p, all)
 	state := State{
 		Revision:              revision,
 		UpdateTimestamp:       metav1.NewTime(now),
-		UpdateImages:          len(delta.Images) > 0,
+		UpdateImages:          len(all) > 0,
 		UpdateEnvFromMetadata: len(delta.Env) > 0,
 		UpdateResources:       len(delta.Resources) > 0,
+	}
+	for name, before := range prior.LastContainerStatuses {
+		if !restarted(p, name, before) && all[name] == "" {
+			put(&state.LastContainerStatuses, name, before) // the kubelet still owes this one
+		}
 	}
 	for _, name := range delta.Env {
 		put(&state.LastContainerStatuses, name, identify(p, name))
@@ -280,5 +296,18 @@ func identify(p *corev1.Pod, name string) ContainerStatus {
 	if status == nil {
 		return ContainerStatus{}
 	}
-	return ContainerStatus{ImageID: status.ImageID, ContainerID: status.ContainerID}
+	unsettled := false
+	if prior := underWay(p); prior != nil {
+		before, changed := prior.LastContainerStatuses[name]
+		unsettled = changed && !restarted(p, name, before)
+	}
+	return ContainerStatus{ImageID: status.ImageID, ContainerID: status.ContainerID, Unsettled: unsettled}
+}
+
+// underWay returns the state of the change that brought the pod to its revision, or nil.
+func underWay(p *corev1.Pod) *State {
+	if state := Read(p); state != nil && state.Revision == pod.Revision(p) {
+		return state
+	}
+	return nil
 }
