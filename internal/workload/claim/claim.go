@@ -105,12 +105,17 @@ func Grown(set string, templates []corev1.PersistentVolumeClaim, claims []*corev
 		for i := range templates {
 			wanted := templates[i].Spec.Resources.Requests[corev1.ResourceStorage]
 			asked := c.Spec.Resources.Requests[corev1.ResourceStorage]
-			if c.Name == Name(templates[i].Name, set, Instance(c)) && wanted.Cmp(asked) > 0 && c.DeletionTimestamp == nil {
+			if c.Name == Name(templates[i].Name, set, Instance(c)) && wanted.Cmp(asked) > 0 && growable(c) {
 				grown = append(grown, Growth{c, wanted})
 			}
 		}
 	}
 	return grown
+}
+
+// growable: the API server refuses to change a claim that has no volume yet.
+func growable(c *corev1.PersistentVolumeClaim) bool {
+	return c.DeletionTimestamp == nil && c.Status.Phase == corev1.ClaimBound
 }
 
 // Waiting tells what a claim that is not usable yet waits for, or "".
