@@ -1,9 +1,11 @@
 package workload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,6 +53,8 @@ type pass struct {
 
 	mu            sync.Mutex
 	scale, update []error
+	// again says why the pass must be repeated although nothing failed; "": it need not.
+	again string
 	// born are the pods to be made, those that take the place of pods replaced in this pass among them.
 	born []Birth
 }
@@ -96,14 +100,27 @@ func (p *pass) failed(scale bool, err error) {
 // How many failures an error quotes; the others are very likely the same.
 const maxQuoted = 3
 
+// retry asks for another pass soon: nothing that happens in the cluster would cause one.
+func (p *pass) retry(why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.again = why
+}
+
 func (p *pass) err() error {
-	if len(p.scale)+len(p.update) == 0 {
+	switch {
+	case len(p.scale)+len(p.update) > 0:
+	case p.again != "":
+		return reconcile.Wait(cacheInterval, p.again)
+	default:
 		return nil
 	}
 	return &Error{Scale: join(p.scale), Update: join(p.update)}
 }
 
 func join(errs []error) error {
+	// Sorted: they come from several writers at a time, and the same failures must read the same at every pass.
+	slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	// A conflict means that something else changed first: it is looked at again anyway and must not hide what matters.
 	for i, err := range errs {
 		if !apierrors.IsConflict(err) {
@@ -181,12 +198,34 @@ func (p *pass) claims(ctx context.Context) {
 		}
 	}
 	for _, c := range p.plan.Spent {
+		if used, err := p.inUse(ctx, c); used || err != nil {
+			if err != nil {
+				p.failed(true, err)
+			}
+			continue
+		}
 		if err := p.engine.Client.Delete(ctx, c, client.Preconditions{UID: &c.UID}); client.IgnoreNotFound(err) != nil {
 			p.failed(true, fmt.Errorf("delete claim %s/%s, whose pod is gone: %w", c.Namespace, c.Name, err))
 			continue
 		}
 		reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulDeletePVC", "deleted claim %s, whose pod is gone", c.Name)
 	}
+}
+
+// inUse asks the API server whether a pod of the claim's instance exists after all. A deletion of a claim cannot be taken
+// back, and a cache of pods that is older than the cache of claims would have us delete the claim of a pod made meanwhile.
+func (p *pass) inUse(ctx context.Context, c *corev1.PersistentVolumeClaim) (bool, error) {
+	key := client.ObjectKey{Namespace: c.Namespace, Name: p.src.Owner.GetName() + "-" + claim.Instance(c)}
+	var user corev1.Pod
+	err := p.engine.Live.Get(ctx, key, &user)
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("find out whether a pod uses claim %s/%s: %w", c.Namespace, c.Name, err)
+	}
+	p.memory.wrote(podKind, user.ResourceVersion)
+	return true, nil
 }
 
 // ensureClaims makes the claims that the instance lacks.
@@ -209,16 +248,16 @@ func (p *pass) ensureClaims(ctx context.Context, id string) error {
 
 // bury deletes pods that have finished: their place is taken by others, and their names and claims would be in the way.
 func (p *pass) bury(ctx context.Context) {
-	for _, dead := range p.state.Gone {
+	each(p.state.Gone, func(dead *corev1.Pod) {
 		if dead.DeletionTimestamp != nil || p.memory.isDeleted(dead) {
-			continue
+			return
 		}
 		if err := p.delete(ctx, dead); err != nil {
 			p.failed(true, err)
-			continue
+			return
 		}
 		reconcile.Event(ctx, corev1.EventTypeWarning, "FinishedPod", "deleted pod %s, which had ended as %s: %s", dead.Name, dead.Status.Phase, dead.Status.Reason)
-	}
+	})
 }
 
 func (m *memory) isDeleted(p *corev1.Pod) bool {

@@ -40,9 +40,9 @@ func Diff(set Set, state State) []Change {
 type division struct {
 	set   Set
 	state State
-	// named are to go because somebody named them; refill of them leave a slot behind.
-	named  []*Member
-	refill int
+	// named are to go because somebody named them; some of them leave a slot of the update revision behind, or an old one.
+	named                []*Member
+	refillNew, refillOld int
 	// surplus is beyond the slots.
 	surplus []*Member
 	// outdated are the pods of other revisions that keep a slot, the first to be changed first; updates of them are to be
@@ -92,10 +92,10 @@ func match(set Set, state State) *division {
 	// An updated pod is never taken back to an older revision: it holds an old slot as it is.
 	spareNew, d.missingOld = settle(spareNew, d.missingOld)
 	// A named pod holds its slot until it is gone.
-	d.refill = min(len(d.named), d.missing())
-	left, rest := settle(d.refill, d.missingNew)
-	_, d.missingOld = settle(left, d.missingOld)
-	d.missingNew = rest
+	d.refillNew = min(len(d.named), d.missingNew)
+	d.refillOld = min(len(d.named)-d.refillNew, d.missingOld)
+	d.missingNew -= d.refillNew
+	d.missingOld -= d.refillOld
 
 	d.choose(updated, outdated, spareNew, spareOld)
 	return d
@@ -140,7 +140,9 @@ func (d *division) choose(updated, outdated []*Member, spareNew, spareOld int) {
 		all = append(all, d.state.Members[i].Pod)
 	}
 	leaving := order.By(func(p *corev1.Pod) bool { return hook.State(p) == appsv1beta1.LifecycleStatePreparingDelete })
-	least := order.Chain(leaving, order.LeastMissed(all))
+	// A pod that only stood in goes before those it stood in for, although these were ready for a shorter time by then.
+	standIn := order.By(func(p *corev1.Pod) bool { return p.Annotations[StandIn] == d.state.Update.Name })
+	least := order.Chain(leaving, standIn, order.LeastMissed(all))
 	if spareNew > 0 {
 		sortMembers(updated, least)
 		d.surplus = append(d.surplus, updated[:spareNew]...)
@@ -156,7 +158,8 @@ func (d *division) choose(updated, outdated []*Member, spareNew, spareOld int) {
 // updateOrder puts pods that are half way first, then follows the set's own order.
 func (d *division) updateOrder(members []*Member, least order.Less) []*Member {
 	begun := order.By(func(p *corev1.Pod) bool {
-		return hook.State(p) == appsv1beta1.LifecycleStatePreparingUpdate || inplace.Unready(p)
+		state := hook.State(p)
+		return state == appsv1beta1.LifecycleStatePreparingUpdate || state == appsv1beta1.LifecycleStatePreparingDelete || inplace.Unready(p)
 	})
 	own := d.set.First
 	if own == nil {
@@ -184,28 +187,20 @@ func sortMembers(members []*Member, less order.Less) {
 	slices.SortStableFunc(members, func(a, b *Member) int { return less(a.Pod, b.Pod) })
 }
 
-// removeNamed deletes a named pod, or replaces it where its slot stays.
+// removeNamed deletes a named pod, or replaces it where its slot stays: by one of its own kind where the partition wants
+// more old pods than there are.
 func (d *division) removeNamed(m *Member) Change {
-	if d.refill == 0 {
-		return Change{Verb: Delete, Member: m, Why: "it was named to go"}
+	c := Change{Verb: Replace, Member: m, Revision: d.state.Update.Name, Why: "it was named to go"}
+	switch {
+	case d.refillOld > 0 && (m.Revision != d.state.Update.Name || d.refillNew == 0):
+		d.refillOld--
+		c.Revision = d.state.Current.Name
+	case d.refillNew > 0:
+		d.refillNew--
+	default:
+		c.Verb, c.Revision = Delete, ""
 	}
-	d.refill--
-	revision := d.state.Update.Name
-	if d.updates == 0 && m.Revision != revision && d.state.Current != nil && d.keepsOld() {
-		revision = d.state.Current.Name
-	}
-	return Change{Verb: Replace, Member: m, Revision: revision, Why: "it was named to go"}
-}
-
-// keepsOld reports whether the partition wants more old pods than there are.
-func (d *division) keepsOld() bool {
-	old := 0
-	for _, slot := range d.set.Slots {
-		if slot.Revision != d.state.Update.Name {
-			old++
-		}
-	}
-	return old > len(d.outdated)
+	return c
 }
 
 // update brings an outdated pod to the update revision, or says why it stays.

@@ -2,12 +2,15 @@ package workload
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,11 +34,53 @@ func (e *Engine) revisions(ctx context.Context, src Source, m *memory, state *St
 			state.Current = &list.Items[i]
 		}
 	}
+	if len(state.History) == 0 {
+		if err := e.inherit(ctx, src, m); err != nil {
+			return err
+		}
+	}
 	if state.Update, err = e.updateRevision(ctx, src, m, state); err != nil {
 		return err
 	}
 	if state.Current == nil {
 		state.Current = state.Update
+	}
+	return nil
+}
+
+// inherit adopts the history of a workload that was deleted and left its pods behind. Pods name their revision: without it
+// they would all be strangers of an unknown revision, and be replaced.
+func (e *Engine) inherit(ctx context.Context, src Source, m *memory) error {
+	var orphans appsv1.ControllerRevisionList
+	err := e.Client.List(ctx, &orphans, client.InNamespace(src.Owner.GetNamespace()),
+		client.MatchingFields{OwnerIndex: orphan}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return fmt.Errorf("list the revisions that %s %s may inherit: %w", src.Kind.Kind, client.ObjectKeyFromObject(src.Owner), err)
+	}
+	adopted := false
+	for i := range orphans.Items {
+		rev := &orphans.Items[i]
+		ours := strings.HasPrefix(rev.Name, src.Owner.GetName()+"-") && src.Selector.Matches(labels.Set(rev.Labels))
+		if _, err := revision.Template(rev); !ours || err != nil || rev.DeletionTimestamp != nil {
+			continue
+		}
+		if err := e.mayAdopt(ctx, src); err != nil {
+			return err
+		}
+		fresh := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: rev.Namespace, Name: rev.Name}}
+		body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": rev.UID, "resourceVersion": rev.ResourceVersion,
+			"ownerReferences": []any{metav1.NewControllerRef(src.Owner, src.Kind)}}})
+		if err != nil {
+			return fmt.Errorf("encode the patch of ControllerRevision %s/%s: %w", rev.Namespace, rev.Name, err)
+		}
+		if err := e.Client.Patch(ctx, fresh, client.RawPatch(types.MergePatchType, body)); err != nil {
+			return fmt.Errorf("adopt ControllerRevision %s/%s: %w", rev.Namespace, rev.Name, err)
+		}
+		m.wrote(revisionKind, fresh.ResourceVersion)
+		adopted = true
+	}
+	if adopted {
+		return reconcile.Wait(cacheInterval, "revisions were adopted")
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package workload
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,10 +41,10 @@ type limiter struct {
 	budget int
 	// available and starting count the members.
 	available, starting, counted int
-	// surge is how many pods beyond the slots the pending changes ask for; standIns of them are to stay for now.
-	surge, standIns int
-	touched         map[*Member]bool
-	ids             []string
+	// pending changes take a pod away that a pod beyond the slots could stand in for; standIns of those are to stay for now.
+	pending, standIns int
+	touched           map[*Member]bool
+	ids               []string
 }
 
 func newLimiter(set Set, state State, changes []Change, now time.Time) *limiter {
@@ -68,18 +70,18 @@ func newLimiter(set Set, state State, changes []Change, now time.Time) *limiter 
 		case c.Hold != "":
 		case c.Verb == Replace:
 			replace++
-		case c.Verb == Update && set.Limits.Unavailable == 0 && state.Paths[c.Member.Revision].Delta.Disturbs():
+		case c.Verb == Update && l.standsInFor(*c):
 			inPlace++
 		}
 	}
-	l.surge = min(set.Limits.Surge, replace+inPlace)
+	l.pending = replace + inPlace
 	l.standIns = min(set.Limits.Surge, inPlace)
 	l.ids = state.names.free(state.taken, l.wantedIDs(changes))
 	return l
 }
 
 func (l *limiter) wantedIDs(changes []Change) int {
-	n := l.surge
+	n := l.set.Limits.Surge
 	for i := range changes {
 		if changes[i].Verb == Create || changes[i].Verb == Replace {
 			n++
@@ -105,7 +107,8 @@ func (l *limiter) step(c Change) {
 		return
 	}
 	l.touched[c.Member] = true
-	if c.Spare && c.Member.Revision == l.state.Update.Name && l.standIns > 0 {
+	leaving := c.Member.State == appsv1beta1.LifecycleStatePreparingDelete
+	if c.Spare && c.Member.Revision == l.state.Update.Name && l.standIns > 0 && !leaving {
 		l.standIns--
 		l.hold(c, appsv1beta1.HeldBySurge, "it stands in until the others are changed in place")
 		l.touched[c.Member] = false
@@ -117,18 +120,34 @@ func (l *limiter) step(c Change) {
 		return
 	}
 	if l.takes(c) && !l.take() {
-		l.hold(c, appsv1beta1.HeldByBudget, "%d pods are available and maxUnavailable %d of %d leaves none to take away now",
-			l.available, l.set.Limits.Unavailable, len(l.set.Slots))
+		l.hold(c, appsv1beta1.HeldByBudget, "as many of %d pods are unavailable as maxUnavailable allows (%d); more are taken when others are available",
+			len(l.set.Slots), l.set.Limits.Unavailable)
 		l.touched[c.Member] = false
 		return
 	}
 	if s.Update.Wait > 0 {
 		l.again(s.Update.Wait)
 	}
-	if c.Verb == Replace && s.Mark == "" && l.refills() {
-		s.Then = l.id()
-	}
+	l.settle(&s)
 	l.plan.Steps = append(l.plan.Steps, s)
+}
+
+// settle notes a change that is made now: nobody has to stand in for its pod any more.
+func (l *limiter) settle(s *Step) {
+	switch c := s.Change; {
+	case c.Verb == Replace && s.Mark == "":
+		l.pending--
+		if l.refills() {
+			s.Then = l.id()
+		}
+	case c.Verb == Update && s.Update.Patch && l.standsInFor(c):
+		l.pending--
+	}
+}
+
+// standsInFor reports whether a change in place wants a pod to stand in: where none may be missing.
+func (l *limiter) standsInFor(c Change) bool {
+	return l.set.Limits.Unavailable == 0 && l.state.Paths[c.Member.Revision].Delta.Disturbs()
 }
 
 // takes reports whether the change takes an available pod away, be it for a moment.
@@ -201,7 +220,7 @@ func (l *limiter) next(c Change) (Step, Held) {
 	if s.Update.Wait > 0 && !s.Update.Unready {
 		l.again(s.Update.Wait)
 		return s, Held{Change: c, Reason: appsv1beta1.HeldByGrace,
-			Message: fmt.Sprintf("the pod is out of service for gracePeriodSeconds, %s left, before it is changed", s.Update.Wait.Round(time.Second))}
+			Message: fmt.Sprintf("the pod is out of service for gracePeriodSeconds (%s) before it is changed", l.set.Grace)}
 	}
 	return s, Held{}
 }
@@ -214,7 +233,8 @@ func (l *limiter) births(changes []Change) {
 			revisions = append(revisions, changes[i].Revision)
 		}
 	}
-	for range l.surge - max(0, l.counted-len(l.set.Slots)) {
+	wanted := len(revisions)
+	for range min(l.set.Limits.Surge, l.pending) - max(0, l.counted-len(l.set.Slots)) {
 		revisions = append(revisions, l.state.Update.Name)
 	}
 	ids, waiting := l.instances(len(revisions))
@@ -222,12 +242,12 @@ func (l *limiter) births(changes []Change) {
 		c := Change{Verb: Create, Revision: revision}
 		switch {
 		case l.set.Limits.Starting >= 0 && l.starting >= l.set.Limits.Starting:
-			l.hold(c, appsv1beta1.HeldByScaleStrategy, "%d pods are not available yet, as many as scaleStrategy.maxUnavailable allows", l.starting)
+			l.hold(c, appsv1beta1.HeldByScaleStrategy, "as many pods are not available yet as scaleStrategy.maxUnavailable allows (%d)", l.set.Limits.Starting)
 		case i >= len(ids):
 			l.hold(c, appsv1beta1.HeldByTermination, "its volumes are still used by %s, which is terminating", waiting)
 		default:
 			l.starting++
-			l.plan.Births = append(l.plan.Births, Birth{ID: ids[i], Revision: revision})
+			l.plan.Births = append(l.plan.Births, Birth{ID: ids[i], Revision: revision, StandIn: i >= wanted && l.standIns > 0})
 		}
 	}
 }
@@ -243,9 +263,10 @@ func (l *limiter) instances(count int) (ids []string, waiting string) {
 	}
 	left := count
 	users := l.users()
-	for id, claims := range claim.ByInstance(l.state.Claims) {
+	unused := claim.ByInstance(l.state.Claims)
+	for _, id := range slices.Sorted(maps.Keys(unused)) { // sorted: a pass that sees too little takes the same ones again
 		switch user, used := users[id]; {
-		case left == 0 || terminating(claims):
+		case left == 0 || terminating(unused[id]):
 		case !used:
 			ids = append(ids, id)
 			left--
@@ -322,7 +343,7 @@ func (l *limiter) refreshGates(m *Member, mark appsv1beta1.LifecycleState) {
 func (l *limiter) waiting() {
 	for i := range l.state.Members {
 		m := &l.state.Members[i]
-		if m.Available || l.touched[m] {
+		if m.Available || l.touched[m] || m.Phase == inplace.NextBatch {
 			continue
 		}
 		c := Change{Verb: Refresh, Member: m}

@@ -43,7 +43,7 @@ type facts struct {
 
 func look(p *corev1.Pod) facts {
 	phase, waits := inplace.Progress(p)
-	named := p.Labels[appsv1beta1.SpecifiedDelete] == "true"
+	_, named := p.Labels[appsv1beta1.SpecifiedDelete] // whatever its value
 	return facts{
 		resourceVersion: p.ResourceVersion,
 		revision:        pod.Revision(p),

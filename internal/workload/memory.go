@@ -17,8 +17,9 @@ type memory struct {
 	written map[schema.GroupVersionKind]string
 	// deleted are pods that we asked to go; a cache that still shows one of them as active is behind.
 	deleted map[types.UID]bool
-	// unsure are names of pods for which a write ended without an answer: it may or may not have happened.
-	unsure map[string]bool
+	// unsure are names of pods for which a write ended without an answer: it may or may not have happened. The value is the
+	// UID of a pod that there was already.
+	unsure map[string]types.UID
 	// foreign are ids whose pod name belongs to somebody else.
 	foreign map[string]bool
 	// facts of pods that have not changed since.
@@ -35,7 +36,7 @@ func newMemory() *memory {
 	return &memory{
 		written:   map[schema.GroupVersionKind]string{},
 		deleted:   map[types.UID]bool{},
-		unsure:    map[string]bool{},
+		unsure:    map[string]types.UID{},
 		foreign:   map[string]bool{},
 		facts:     map[types.UID]facts{},
 		templates: map[string]*corev1.PodTemplateSpec{},
@@ -84,10 +85,16 @@ func (m *memory) wrote(kind schema.GroupVersionKind, version string) {
 	}
 }
 
-func (m *memory) note(set map[string]bool, name string) {
+func (m *memory) doubt(name string, uid types.UID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	set[name] = true
+	m.unsure[name] = uid
+}
+
+func (m *memory) passOver(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.foreign[id] = true
 }
 
 func (m *memory) gone(uid types.UID) {

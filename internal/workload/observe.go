@@ -3,6 +3,7 @@ package workload
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -122,19 +123,20 @@ func (e *Engine) caughtUp(m *memory) error {
 // resolve asks the API server about pods whose last write ended without an answer.
 func (e *Engine) resolve(ctx context.Context, src Source, m *memory) error {
 	m.mu.Lock()
-	unsure := make([]string, 0, len(m.unsure))
-	for name := range m.unsure {
-		unsure = append(unsure, name)
-	}
+	unsure := maps.Clone(m.unsure)
 	m.mu.Unlock()
-	for _, name := range unsure {
+	for name, uid := range unsure {
 		var p corev1.Pod
 		err := e.Live.Get(ctx, types.NamespacedName{Namespace: src.Owner.GetNamespace(), Name: name}, &p)
 		switch {
 		case apierrors.IsNotFound(err):
+			m.gone(uid) // a cache that still shows it must not count on it
 		case err != nil:
 			return fmt.Errorf("find out whether the last write of pod %s/%s happened: %w", src.Owner.GetNamespace(), name, err)
 		default:
+			if p.UID != uid {
+				m.gone(uid)
+			}
 			m.wrote(podKind, p.ResourceVersion)
 		}
 		m.mu.Lock()
@@ -194,16 +196,8 @@ func (e *Engine) list(ctx context.Context, src Source, owner string) (*corev1.Po
 }
 
 func (e *Engine) adopt(ctx context.Context, src Source, m *memory, p *corev1.Pod) error {
-	live, ok := src.Owner.DeepCopyObject().(client.Object)
-	if !ok {
-		return fmt.Errorf("copy %s: not an API object", src.Kind.Kind)
-	}
-	// The cache may show an owner that is gone; a pod given to it would be collected as garbage.
-	if err := e.Live.Get(ctx, client.ObjectKeyFromObject(src.Owner), live); err != nil {
-		return fmt.Errorf("read %s before it adopts pod %s: %w", src.Kind.Kind, p.Name, err)
-	}
-	if live.GetUID() != src.Owner.GetUID() || live.GetDeletionTimestamp() != nil {
-		return reconcile.Wait(cacheInterval, "the owner is being deleted and adopts no pods")
+	if err := e.mayAdopt(ctx, src); err != nil {
+		return err
 	}
 	ref := metav1.NewControllerRef(src.Owner, src.Kind)
 	body := patch{Metadata: patchMeta{UID: p.UID, ResourceVersion: p.ResourceVersion, OwnerReferences: []any{ref}}}
@@ -211,6 +205,22 @@ func (e *Engine) adopt(ctx context.Context, src Source, m *memory, p *corev1.Pod
 		return fmt.Errorf("adopt pod %s/%s: %w", p.Namespace, p.Name, err)
 	}
 	reconcile.Event(ctx, corev1.EventTypeNormal, "Adopted", "adopted pod %s, which the selector matches", p.Name)
+	return nil
+}
+
+// mayAdopt asks the API server whether the owner still exists: the cache may show one that is gone, and what is given to it
+// would be collected as garbage.
+func (e *Engine) mayAdopt(ctx context.Context, src Source) error {
+	live, ok := src.Owner.DeepCopyObject().(client.Object)
+	if !ok {
+		return fmt.Errorf("copy %s: not an API object", src.Kind.Kind)
+	}
+	if err := e.Live.Get(ctx, client.ObjectKeyFromObject(src.Owner), live); err != nil {
+		return fmt.Errorf("read %s before it adopts anything: %w", src.Kind.Kind, err)
+	}
+	if live.GetUID() != src.Owner.GetUID() || live.GetDeletionTimestamp() != nil {
+		return reconcile.Wait(cacheInterval, "the owner is being deleted and adopts nothing")
+	}
 	return nil
 }
 

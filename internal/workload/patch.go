@@ -58,7 +58,7 @@ func (e *Engine) patchPod(ctx context.Context, m *memory, p *corev1.Pod, body pa
 	}
 	if err != nil {
 		if unanswered(err) {
-			m.note(m.unsure, p.Name)
+			m.doubt(p.Name, p.UID)
 		}
 		return err
 	}

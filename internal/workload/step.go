@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -52,6 +53,9 @@ func shallow(p *corev1.Pod) *corev1.Pod {
 func (p *pass) change(ctx context.Context, s Step, target *corev1.Pod) error {
 	if len(s.Conditions) > 0 {
 		body := patch{Metadata: patchMeta{UID: target.UID}, Status: &patchStatus{Conditions: s.Conditions}}
+		if slices.ContainsFunc(s.Conditions, shared) {
+			body.Metadata.ResourceVersion = target.ResourceVersion
+		}
 		if err := p.engine.patchPod(ctx, p.memory, target, body, "status"); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("write the readiness gates of pod %s/%s: %w", target.Namespace, target.Name, err)
 		}
@@ -72,6 +76,9 @@ func (p *pass) change(ctx context.Context, s Step, target *corev1.Pod) error {
 	}
 	return nil
 }
+
+// shared conditions have other writers beside us, whose entry must not get lost.
+func shared(c corev1.PodCondition) bool { return c.Type == appsv1beta1.KruisePodReady }
 
 // mark moves a pod to a state of its lifecycle.
 func (p *pass) mark(ctx context.Context, s Step, target *corev1.Pod) error {
@@ -129,7 +136,10 @@ func (p *pass) changeInPlace(ctx context.Context, s Step, target *corev1.Pod) er
 	for name, image := range images {
 		body.Spec.Containers = append(body.Spec.Containers, patchContainer{Name: name, Image: image})
 	}
-	if err := p.engine.patchPod(ctx, p.memory, target, body, ""); err != nil {
+	switch err := p.engine.patchPod(ctx, p.memory, target, body, ""); {
+	case apierrors.IsNotFound(err):
+		return nil // somebody deleted it, and its event is on its way
+	case err != nil:
 		return fmt.Errorf("change pod %s/%s in place: %w", target.Namespace, target.Name, err)
 	}
 	reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulUpdatePodInPlace", "changed pod %s in place to revision %s", target.Name, s.Change.Revision)
@@ -148,7 +158,7 @@ func (p *pass) resize(ctx context.Context, target *corev1.Pod, delta inplace.Del
 	for name, resources := range delta.Resources {
 		body.Spec.Containers = append(body.Spec.Containers, patchContainer{Name: name, Resources: &resources})
 	}
-	if err := p.engine.patchPod(ctx, p.memory, target, body, "resize"); err != nil {
+	if err := p.engine.patchPod(ctx, p.memory, target, body, "resize"); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("resize pod %s/%s: %w", target.Namespace, target.Name, err)
 	}
 	return nil
@@ -187,7 +197,7 @@ func (p *pass) delete(ctx context.Context, target *corev1.Pod) error {
 		return nil
 	}
 	if unanswered(err) || apierrors.IsConflict(err) { // a conflict: the name may have another pod now
-		p.memory.note(p.memory.unsure, target.Name)
+		p.memory.doubt(target.Name, target.UID)
 	}
 	return fmt.Errorf("delete pod %s/%s: %w", target.Namespace, target.Name, err)
 }
@@ -209,7 +219,7 @@ func (p *pass) create(ctx context.Context, b Birth) error {
 	case apierrors.IsAlreadyExists(err):
 		return p.taken(ctx, fresh, b.ID)
 	case unanswered(err):
-		p.memory.note(p.memory.unsure, fresh.Name)
+		p.memory.doubt(fresh.Name, "")
 	}
 	err = fmt.Errorf("create pod %s/%s: %w", fresh.Namespace, fresh.Name, err)
 	reconcile.Event(ctx, corev1.EventTypeWarning, failure(Create), "%v", err)
@@ -223,13 +233,14 @@ func (p *pass) taken(ctx context.Context, fresh *corev1.Pod, id string) error {
 	err := p.engine.Live.Get(ctx, client.ObjectKeyFromObject(fresh), &existing)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil
+		p.retry("pod " + fresh.Name + " was in the way and is gone now")
 	case err != nil:
 		return fmt.Errorf("read pod %s/%s, whose name is taken: %w", fresh.Namespace, fresh.Name, err)
 	case pod.OwnedBy(&existing, p.src.Owner):
 		p.memory.wrote(podKind, existing.ResourceVersion)
 	default:
-		p.memory.note(p.memory.foreign, id)
+		p.memory.passOver(id)
+		p.retry("the name " + fresh.Name + " belongs to a pod of somebody else")
 	}
 	return nil
 }
@@ -267,6 +278,12 @@ func (p *pass) build(b Birth) (*corev1.Pod, error) {
 			fresh.Annotations = map[string]string{}
 		}
 		maps.Copy(fresh.Annotations, annotations)
+	}
+	if b.StandIn {
+		if fresh.Annotations == nil {
+			fresh.Annotations = map[string]string{}
+		}
+		fresh.Annotations[StandIn] = rev.Name
 	}
 	for _, gate := range p.plan.Set.Gates {
 		if !pod.HasGate(fresh, gate) {

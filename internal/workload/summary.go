@@ -10,7 +10,8 @@ import (
 // How many pods a summary names for each reason.
 const maxNamed = 5
 
-// Summary groups the changes that wait by their reason, the reason that holds most first.
+// Summary groups the changes that wait by their reason, the reason that holds most first. Of a group's messages and pods it
+// tells the first by name: the order in which a cache lists pods means nothing, and a status that follows it never rests.
 func Summary(held []Held) []appsv1beta1.HeldChange {
 	var groups []appsv1beta1.HeldChange
 	for _, h := range held {
@@ -21,12 +22,14 @@ func Summary(held []Held) []appsv1beta1.HeldChange {
 		}
 		g := &groups[i]
 		g.Count++
-		if m := h.Change.Member; m != nil && len(g.Pods) < maxNamed {
+		g.Message = min(g.Message, h.Message)
+		if m := h.Change.Member; m != nil {
 			g.Pods = append(g.Pods, m.Pod.Name)
 		}
 	}
 	for i := range groups {
 		slices.Sort(groups[i].Pods)
+		groups[i].Pods = slices.Clip(groups[i].Pods[:min(len(groups[i].Pods), maxNamed)])
 	}
 	slices.SortStableFunc(groups, func(a, b appsv1beta1.HeldChange) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))

@@ -120,10 +120,16 @@ type Held struct {
 	Message string
 }
 
+// StandIn is the annotation of a pod that was made beyond the slots while others are changed in place; its value is the
+// revision of that change. Without it nobody could tell, at the end, which pods were there before.
+const StandIn = "holdfast.io/stand-in"
+
 // Birth is a pod to be made: its id and its revision.
 type Birth struct {
 	ID       string
 	Revision string
+	// StandIn marks a pod beyond the slots that is to go again when others have been changed in place.
+	StandIn bool
 }
 
 // Step is a change of an existing pod, with how far it may go now.
