@@ -22,6 +22,7 @@ import (
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/admission"
+	"github.com/holdfast-io/holdfast/internal/workload/claim"
 	"github.com/holdfast-io/holdfast/internal/workload/inplace"
 	"github.com/holdfast-io/holdfast/internal/workload/revision"
 )
@@ -222,12 +223,16 @@ func overlap(a, b *appsv1beta1.CloneSet) bool {
 
 // podIsAccepted asks the API server, in a dry run, whether it would take a pod of the template.
 func (v *validator) podIsAccepted(ctx context.Context, old, cs *appsv1beta1.CloneSet) ([]string, field.ErrorList) {
-	if old != nil && apiequality.Semantic.DeepEqual(old.Spec.Template, cs.Spec.Template) {
+	if old != nil && apiequality.Semantic.DeepEqual(old.Spec.Template, cs.Spec.Template) &&
+		apiequality.Semantic.DeepEqual(old.Spec.VolumeClaimTemplates, cs.Spec.VolumeClaimTemplates) {
 		return nil, nil
 	}
 	tmpl := cs.Spec.Template.DeepCopy()
-	p := &corev1.Pod{ObjectMeta: tmpl.ObjectMeta, Spec: tmpl.Spec}
-	p.Name, p.GenerateName, p.Namespace = "", cs.Name+"-", cs.Namespace
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		GenerateName: cs.Name + "-", Namespace: cs.Namespace,
+		Labels: tmpl.Labels, Annotations: tmpl.Annotations, Finalizers: tmpl.Finalizers,
+	}, Spec: tmpl.Spec}
+	claim.Mount(&p.Spec, cs.Name, cs.Spec.VolumeClaimTemplates, "xxxxx") // the containers may mount them
 	return v.tried(v.client.Create(ctx, p, client.DryRunAll), field.NewPath("spec", "template"))
 }
 
@@ -280,10 +285,12 @@ func (v *validator) tried(err error, path *field.Path) ([]string, field.ErrorLis
 	switch {
 	case err == nil:
 		return nil, nil
-	case apierrors.IsForbidden(err):
-		// A quota, or the pod security of the namespace: it may be different when the pod is made.
+	case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "does not support dry run"):
+		return nil, nil // a webhook in the way answers only when it is meant
+	case apierrors.IsForbidden(err) || apierrors.IsBadRequest(err):
+		// A quota, the pod security of the namespace, a webhook: it may be different when the pod is made.
 		return []string{fmt.Sprintf("%s: as things are, the API server would not take it: %v", path, err)}, nil
-	case !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err):
+	case !apierrors.IsInvalid(err):
 		return nil, nil // the API server could not say
 	}
 	if !errors.As(err, &status) || status.Status().Details == nil || len(status.Status().Details.Causes) == 0 {
