@@ -27,8 +27,10 @@ type floor struct {
 func floors() []floor {
 	return []floor{
 		{name: "ground", rooms: []string{"api"}, why: "what users write depends on nothing of ours, so that others can import it"},
-		{name: "frame", rooms: []string{"internal/reconcile", "internal/admission", "internal/osb", "internal/aws"}, apart: true,
-			why: "frames serve every room and know none"},
+		{
+			name: "frame", rooms: []string{"internal/reconcile", "internal/admission", "internal/osb", "internal/aws"}, apart: true,
+			why: "frames serve every room and know none",
+		},
 		{name: "pod", rooms: []string{"internal/pod"}, why: "facts of one pod stand below every decision about pods"},
 		{name: "disruption", rooms: []string{"internal/disruption"}, why: "whether a pod may go is asked by everybody above"},
 		{name: "workload", rooms: []string{"internal/workload"}, why: "one engine serves every workload and knows none"},
@@ -49,18 +51,30 @@ func floors() []floor {
 // homes are the packages in which a heavy or telling import may appear.
 func homes() []home {
 	return []home{
-		{imports: []string{"github.com/aws/"}, in: []string{"internal/aws", "internal/broker/cloudformation"},
-			why: "the AWS SDK is large, and calls that cost money are signed in one place"},
-		{imports: []string{"k8s.io/cri-api", "k8s.io/cri-client", "github.com/containerd/"}, in: []string{"internal/node/cri"},
-			why: "only the node daemon talks to a container runtime, and through one door"},
-		{imports: []string{"github.com/spf13/cobra"}, in: []string{"internal/cli", "cmd", "e2e", "hack"},
-			why: "commands belong to the binaries; what they call can be called without them"},
-		{imports: []string{"k8s.io/kubernetes", module + "/kube"}, in: nil,
-			why: "the embedded Kubernetes is a module and a binary of its own: importing it would cost every build ten minutes"},
-		{imports: []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "k8s.io/apiserver"}, notIn: pure(),
-			why: "pure packages hold no client: their decisions are tested as tables"},
-		{imports: []string{"testing", module + "/internal/testkit"}, in: []string{"internal/testkit", "e2e"},
-			why: "test code does not ship"},
+		{
+			imports: []string{"github.com/aws/"}, in: []string{"internal/aws", "internal/broker/cloudformation"},
+			why: "the AWS SDK is large, and calls that cost money are signed in one place",
+		},
+		{
+			imports: []string{"k8s.io/cri-api", "k8s.io/cri-client", "github.com/containerd/"}, in: []string{"internal/node/cri"},
+			why: "only the node daemon talks to a container runtime, and through one door",
+		},
+		{
+			imports: []string{"github.com/spf13/cobra"}, in: []string{"internal/cli", "cmd", "e2e", "hack"},
+			why: "commands belong to the binaries; what they call can be called without them",
+		},
+		{
+			imports: []string{"k8s.io/kubernetes", module + "/kube"}, in: nil,
+			why: "the embedded Kubernetes is a module and a binary of its own: importing it would cost every build ten minutes",
+		},
+		{
+			imports: []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "k8s.io/apiserver"}, notIn: pure(),
+			why: "pure packages hold no client: their decisions are tested as tables",
+		},
+		{
+			imports: []string{"testing", module + "/internal/testkit"}, in: []string{"internal/testkit", "e2e"},
+			why: "test code does not ship",
+		},
 	}
 }
 

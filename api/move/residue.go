@@ -13,7 +13,7 @@ import (
 // Annotation carries what an object's other version holds and the rows alone would not bring back.
 const Annotation = "holdfast.io/conversion-data"
 
-var annotations = path{"metadata", "annotations"}
+func annotation() path { return path{"metadata", "annotations", Annotation} }
 
 // residue is what the rows alone would not bring back: how an object differs from itself converted there and back.
 type residue []difference
@@ -113,13 +113,13 @@ func (r residue) annotate(object map[string]any) (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the annotation %s: %w", Annotation, err)
 	}
-	return put(object, append(slices.Clone(annotations), Annotation), string(data)), nil
+	return put(object, annotation(), string(data)), nil
 }
 
 // takeResidue takes the annotation off an object. One that cannot be read is dropped,
 // and so are fields that no row names: only conversion writes it, and nobody shall write anything else by way of it.
 func (t *Table) takeResidue(object map[string]any) (map[string]any, residue) {
-	object, value, ok := cut(object, append(slices.Clone(annotations), Annotation))
+	object, value, ok := cut(object, annotation())
 	text, isText := value.(string)
 	if !ok || !isText {
 		return object, nil
