@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -31,6 +32,13 @@ func Apply(ctx context.Context, c client.Client, o Options, w io.Writer) error {
 	}
 	if err := checkDefinitions(ctx, c, manifests, o.TakeOver); err != nil {
 		return err
+	}
+	namespace := &corev1.Namespace{}
+	err = c.Get(ctx, types.NamespacedName{Name: o.SystemNamespace}, namespace)
+	if err == nil && namespace.DeletionTimestamp != nil && !o.DryRun {
+		if err := waitNamespaceGone(ctx, c, o.SystemNamespace, w); err != nil {
+			return err
+		}
 	}
 	if err := freeAddresses(ctx, c, manifests, o.DryRun); err != nil {
 		return err

@@ -99,7 +99,9 @@ func container(o Options) corev1.Container {
 		Name:            "operator",
 		Image:           o.Image,
 		ImagePullPolicy: corev1.PullIfNotPresent,
-		Args:            args,
+		// The installer shows what a replica that does not start said last.
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+		Args:                     args,
 		Env: []corev1.EnvVar{
 			{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{
 				APIVersion: "v1", FieldPath: "metadata.name",

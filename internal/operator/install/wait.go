@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -56,9 +57,11 @@ func waitRollout(ctx context.Context, c client.Client, o Options, w io.Writer) e
 		if err := c.Get(ctx, types.NamespacedName{Namespace: o.SystemNamespace, Name: name}, d); err != nil {
 			return false, "", err
 		}
-		done := d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == o.Replicas &&
-			d.Status.Replicas == o.Replicas && d.Status.AvailableReplicas >= o.Replicas
-		state := fmt.Sprintf("%d of %d replicas ready", min(d.Status.UpdatedReplicas, d.Status.AvailableReplicas), o.Replicas)
+		if d.Status.ObservedGeneration < d.Generation {
+			return false, "rolling out", nil // the figures are those of the revision before
+		}
+		done := d.Status.UpdatedReplicas == o.Replicas && d.Status.Replicas == o.Replicas && d.Status.AvailableReplicas >= o.Replicas
+		state := fmt.Sprintf("%d of %d replicas ready", max(d.Status.AvailableReplicas-(d.Status.Replicas-d.Status.UpdatedReplicas), 0), o.Replicas)
 		if done {
 			return true, state, nil
 		}
@@ -75,7 +78,7 @@ func complaint(ctx context.Context, c client.Client, o Options) string {
 	for _, pod := range pods.Items {
 		for _, status := range pod.Status.ContainerStatuses {
 			if waiting := status.State.Waiting; waiting != nil && waiting.Message != "" {
-				return fmt.Sprintf("; pod %s: %s: %s", pod.Name, waiting.Reason, waiting.Message)
+				return fmt.Sprintf("; pod %s: %s: %s", pod.Name, waiting.Reason, lastWords(status, waiting.Message))
 			}
 		}
 		for _, condition := range pod.Status.Conditions {
@@ -85,6 +88,28 @@ func complaint(ctx context.Context, c client.Client, o Options) string {
 		}
 	}
 	return ""
+}
+
+// lastWords are what a container that ended said last, or else what the kubelet says.
+func lastWords(status corev1.ContainerStatus, otherwise string) string {
+	ended := status.LastTerminationState.Terminated
+	if ended == nil || strings.TrimSpace(ended.Message) == "" {
+		return otherwise
+	}
+	lines := strings.Split(strings.TrimSpace(ended.Message), "\n")
+	return fmt.Sprintf("ended with code %d: %s", ended.ExitCode, lines[len(lines)-1])
+}
+
+// waitNamespaceGone waits for the end of a namespace that an uninstallation deleted just before: nothing can be made in it.
+func waitNamespaceGone(ctx context.Context, c client.Client, name string, w io.Writer) error {
+	return poll(ctx, w, "namespace "+name, func(ctx context.Context) (bool, string, error) {
+		namespace := &corev1.Namespace{}
+		err := c.Get(ctx, types.NamespacedName{Name: name}, namespace)
+		if apierrors.IsNotFound(err) {
+			return true, "free", nil
+		}
+		return err == nil && namespace.DeletionTimestamp == nil, "being deleted", err
+	})
 }
 
 // waitInjected waits until the API server was told to trust the operator's certificate, and serves the new kinds.
