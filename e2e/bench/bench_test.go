@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-io/holdfast/internal/testkit"
 )
 
 func line(agent, user, verb, resource, subresource string, code int) string {
@@ -63,14 +65,12 @@ func TestLedgerFollowsTheLogIntoItsNextFile(t *testing.T) {
 	go func() { ended <- l.follow(ctx, path) }()
 	await := func(want int) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); ; {
-			if got := l.tally(actorOperator).total(); got == want {
-				return
-			} else if time.Now().After(deadline) {
-				t.Fatalf("%d writes were counted, want %d", got, want)
+		testkit.Eventually(t, 10*time.Second, fmt.Sprintf("%d writes are counted", want), func(context.Context) error {
+			if got := l.tally(actorOperator).total(); got != want {
+				return fmt.Errorf("%d are", got)
 			}
-			time.Sleep(5 * time.Millisecond) // between two looks
-		}
+			return nil
+		})
 	}
 	await(3)
 	if err := os.Rename(path, path+".old"); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,8 +57,8 @@ type bench struct {
 // stop ends what was started, the newest first.
 func (b *bench) stop() {
 	b.stopOperator()
-	for i := len(b.stops) - 1; i >= 0; i-- {
-		b.stops[i]()
+	for _, stop := range slices.Backward(b.stops) {
+		stop()
 	}
 }
 
@@ -82,7 +83,7 @@ func (b *bench) startCluster(ctx context.Context) error {
 	if err := kube.await(ctx, ready, startLimit); err != nil {
 		return err
 	}
-	progress("the cluster with %d simulated nodes was ready after %.1f s", b.options.nodes, time.Since(kube.started).Seconds())
+	progressf("the cluster with %d simulated nodes was ready after %.1f s", b.options.nodes, time.Since(kube.started).Seconds())
 	config, err := clientcmd.BuildConfigFromFlags("", b.kubeconfig)
 	if err != nil {
 		return fmt.Errorf("read the cluster's kubeconfig: %w", err)
@@ -138,7 +139,7 @@ func (b *bench) followAudit(ctx context.Context, path string) error {
 	go func() {
 		defer close(done)
 		if err := b.ledger.follow(following, path); err != nil {
-			progress("the counts of writes are incomplete: %v", err)
+			progressf("the counts of writes are incomplete: %v", err)
 		}
 	}()
 	b.stops = append(b.stops, func() { cancel(); <-done })
@@ -178,7 +179,7 @@ func (b *bench) startOperator(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w; the end of its log:\n%s", err, tail(b.operator.log))
 	}
-	progress("the operator was ready after %.2f s", time.Since(b.operator.started).Seconds())
+	progressf("the operator was ready after %.2f s", time.Since(b.operator.started).Seconds())
 	return nil
 }
 

@@ -58,7 +58,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.dir, "dir", "", "folder for the cluster's files and logs, kept afterwards (default: a temporary one, removed)")
 	flags.DurationVar(&o.limit, "limit", 5*time.Minute, "the longest that one phase may take")
 	if err := flags.Parse(args); err != nil {
-		return o, err
+		return o, fmt.Errorf("read the command line: %w", err)
 	}
 	if o.only != "" && !given(flags, "out") {
 		o.out = "" // a part must not replace the whole
@@ -124,7 +124,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	text := result.markdown(err)
-	fmt.Println(text)
+	if _, err := fmt.Fprintln(os.Stdout, text); err != nil {
+		return fmt.Errorf("print the report: %w", err)
+	}
 	if o.out != "" && err == nil {
 		if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil { //nolint:gosec // documentation is for everybody
 			return fmt.Errorf("write the report: %w", err)
@@ -132,7 +134,7 @@ func run(ctx context.Context, args []string) error {
 		if err := os.WriteFile(o.out, []byte(text), 0o644); err != nil { //nolint:gosec // as above
 			return fmt.Errorf("write the report: %w", err)
 		}
-		progress("written to %s", o.out)
+		progressf("written to %s", o.out)
 	}
 	return err
 }
@@ -149,7 +151,7 @@ func workDir(asked string) (dir string, tidy func(), err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("make a folder for the cluster: %w", err)
 	}
-	progress("the cluster's files are in %s until the end", dir)
+	progressf("the cluster's files are in %s until the end", dir)
 	return dir, func() { _ = os.RemoveAll(dir) }, nil // what is left would be in the system's temporary folder
 }
 
@@ -166,7 +168,7 @@ func measure(ctx context.Context, o options, parts map[string]bool, dir string, 
 		}
 	}
 	for i := range o.count {
-		progress("repetition %d of %d", i+1, o.count)
+		progressf("repetition %d of %d", i+1, o.count)
 		for _, part := range allParts() {
 			if !parts[part] {
 				continue
@@ -179,7 +181,7 @@ func measure(ctx context.Context, o options, parts map[string]bool, dir string, 
 	return nil
 }
 
-// progress tells the user what goes on, apart from the report.
-func progress(format string, args ...any) {
+// progressf tells the user what goes on, apart from the report.
+func progressf(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }

@@ -75,7 +75,7 @@ func (b *bench) cycle(ctx context.Context, part string, w workload, phases ...st
 			return fmt.Errorf("%s: %w", phase, err)
 		}
 		b.results.add(part, phase, f)
-		progress("%s, %s: %.2f s; %s", part, phase, f.Wall.Seconds(), f.Writes)
+		progressf("%s, %s: %.2f s; %s", part, phase, f.Wall.Seconds(), f.Writes)
 	}
 	if b.operator != nil && part != partDeployment {
 		peak, err := b.operator.peakMemory()
@@ -109,7 +109,7 @@ func (b *bench) phase(ctx context.Context, w workload, phase string, n int, imag
 	least := b.pods.leastReadyPods()
 	// What the controllers still write belongs to the phase, though nobody waits for it.
 	if err := b.awaitStatus(ctx, w, replicas); err != nil {
-		progress("%s: %v", phase, err)
+		progressf("%s: %v", phase, err)
 	}
 	b.ledger.awaitQuiet(ctx, 700*time.Millisecond, 15*time.Second)
 	after, err := b.costs(w)
@@ -161,7 +161,7 @@ func (b *bench) awaitStatus(ctx context.Context, w workload, n int) error {
 	return b.poll(ctx, 20*time.Second, "the status has caught up", func(ctx context.Context) error {
 		object := w.object()
 		if err := b.client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
-			return err
+			return fmt.Errorf("read the workload: %w", err)
 		}
 		if !w.settled(object, int32(n)) { //nolint:gosec // a number of pods
 			return errors.New("the status lags behind the pods")
@@ -187,11 +187,11 @@ func (b *bench) create(ctx context.Context, w workload) error {
 // remove deletes the workload and waits until its pods are gone, so that the next one has the cluster to itself.
 func (b *bench) remove(ctx context.Context, w workload) {
 	if err := client.IgnoreNotFound(b.client.Delete(ctx, w.object(), client.PropagationPolicy("Background"))); err != nil {
-		progress("remove the workload: %v", err)
+		progressf("remove the workload: %v", err)
 		return
 	}
 	if err := b.awaitPods(ctx, 0, ""); err != nil {
-		progress("remove the workload: %v", err)
+		progressf("remove the workload: %v", err)
 		return
 	}
 	gone := func(ctx context.Context) error {
@@ -203,7 +203,7 @@ func (b *bench) remove(ctx context.Context, w workload) {
 		return errors.Join(errors.New("it is still there"), err)
 	}
 	if err := b.poll(ctx, startLimit, "the workload is gone", gone); err != nil {
-		progress("remove the workload: %v", err)
+		progressf("remove the workload: %v", err)
 	}
 }
 
@@ -226,7 +226,7 @@ func (b *bench) restart(ctx context.Context) error {
 		return err
 	}
 	up := time.Since(start)
-	progress("%s: %d pods were ready after %.1f s", partRestart, n, up.Seconds())
+	progressf("%s: %d pods were ready after %.1f s", partRestart, n, up.Seconds())
 	b.ledger.awaitQuiet(ctx, 700*time.Millisecond, 15*time.Second)
 	peakUp, err := b.operator.peakMemory()
 	if err != nil {
@@ -252,7 +252,7 @@ func (b *bench) awaitFirstWrite(ctx context.Context, first <-chan time.Time, f r
 	case at := <-first:
 		f.First = at.Sub(began)
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("wait for the operator's first write: %w", ctx.Err())
 	case <-b.operator.ended:
 		return b.operator.failed()
 	case <-time.After(b.options.limit):
@@ -264,7 +264,7 @@ func (b *bench) awaitFirstWrite(ctx context.Context, first <-chan time.Time, f r
 	}
 	f.Peak = max(f.Peak, peak)
 	b.results.addRestart(f)
-	progress("%s: first useful write %.2f s after the start (%s)", partRestart, f.First.Seconds(), f.Asked)
+	progressf("%s: first useful write %.2f s after the start (%s)", partRestart, f.First.Seconds(), f.Asked)
 	return b.poll(ctx, startLimit, "the operator is ready", b.operatorReady)
 }
 
@@ -275,7 +275,7 @@ func (b *bench) askWhileAway(ctx context.Context, w workload, n int) (string, er
 	if err == nil {
 		return "a new image", nil
 	}
-	progress("%s: no new image can be asked for while the operator is away (%v): pods are deleted instead", partRestart, err)
+	progressf("%s: no new image can be asked for while the operator is away (%v): pods are deleted instead", partRestart, err)
 	const some = 100
 	if err := b.deletePods(ctx, some); err != nil {
 		return "", err

@@ -35,7 +35,7 @@ func startProcess(name, log string, line func(string), path string, args ...stri
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
-	cmd := exec.Command(path, args...) //nolint:gosec,noctx // a program of ours; it is stopped by stop, gently
+	cmd := exec.Command(path, args...) //nolint:noctx // a program of ours; it is stopped by stop, gently
 	cmd.Stderr = output
 	// A group of its own keeps Ctrl-C away from it; the benchmark stops what it started in the right order. If the
 	// benchmark itself is killed, the kernel tells the program to stop.
@@ -81,7 +81,7 @@ func (p *process) stop(limit time.Duration) {
 		return
 	case <-time.After(limit):
 	}
-	progress("%s did not stop within %s: killed", p.name, limit)
+	progressf("%s did not stop within %s: killed", p.name, limit)
 	_ = p.cmd.Process.Kill() // as above
 	<-p.ended
 }
@@ -104,7 +104,7 @@ func (p *process) await(ctx context.Context, done <-chan struct{}, limit time.Du
 	case <-p.ended:
 		return p.failed()
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("wait for %s: %w", p.name, ctx.Err())
 	case <-time.After(limit):
 		return fmt.Errorf("%s was not ready within %s; the end of its log:\n%s", p.name, limit, tail(p.log))
 	}

@@ -89,7 +89,7 @@ func (e *Env) empty(t testing.TB, namespace string) {
 			return
 		}
 		for _, object := range items(list) {
-			if err := e.remove(ctx, object); client.IgnoreNotFound(err) != nil {
+			if err := e.remove(ctx, object); err != nil {
 				t.Logf("empty namespace %s: remove %s: %v", namespace, object.GetName(), err)
 			}
 		}
@@ -108,11 +108,15 @@ func (e *Env) remove(ctx context.Context, object client.Object) error {
 			return fmt.Errorf("%T is no object", object)
 		}
 		bare.SetFinalizers(nil)
-		if err := e.Client.Patch(ctx, bare, client.MergeFrom(object)); err != nil {
+		if err := e.Client.Patch(ctx, bare, client.MergeFrom(object)); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("take its finalizers: %w", err)
 		}
 	}
-	return e.Client.Delete(ctx, object, client.GracePeriodSeconds(0), client.PropagationPolicy(metav1.DeletePropagationBackground))
+	err := e.Client.Delete(ctx, object, client.GracePeriodSeconds(0), client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete it: %w", err)
+	}
+	return nil
 }
 
 // Cache starts a controller-runtime cache and stops it with the test. Set opts.DefaultNamespaces to restrict it; with the

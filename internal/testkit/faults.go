@@ -141,7 +141,7 @@ func (t *faultyTransport) RoundTrip(request *http.Request) (*http.Response, erro
 		if t.faults.Dead() {
 			return nil, ErrDead
 		}
-		return t.next.RoundTrip(request)
+		return t.next.RoundTrip(request) //nolint:wrapcheck // it stands for the transport below
 	}
 	fault, err := t.faults.next(request.Method + " " + request.URL.Path)
 	if err != nil {
@@ -149,7 +149,7 @@ func (t *faultyTransport) RoundTrip(request *http.Request) (*http.Response, erro
 	}
 	switch fault {
 	case noFault:
-		return t.next.RoundTrip(request)
+		return t.next.RoundTrip(request) //nolint:wrapcheck // it stands for the transport below
 	case Refused:
 		return refusal(request, http.StatusInternalServerError, metav1.StatusReasonInternalError, 0), nil
 	case Conflict:
@@ -171,7 +171,7 @@ func (t *faultyTransport) RoundTrip(request *http.Request) (*http.Response, erro
 func (t *faultyTransport) sendAndLose(request *http.Request, fault Fault) (*http.Response, error) {
 	response, err := t.next.RoundTrip(request)
 	if err != nil {
-		return nil, err
+		return nil, err //nolint:wrapcheck // it stands for the transport below
 	}
 	_, err = io.Copy(io.Discard, response.Body)
 	if err = errors.Join(err, response.Body.Close()); err != nil {

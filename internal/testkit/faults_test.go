@@ -2,6 +2,7 @@ package testkit_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -52,8 +53,10 @@ func TestEachFaultReachesTheControllerAsItWouldInPractice(t *testing.T) {
 			faults := testkit.NewFaults(map[int]testkit.Fault{1: test.fault})
 			pods := kubernetes.NewForConfigOrDie(faults.Config(config)).CoreV1().Pods("default")
 			create := func() error {
-				_, err := pods.Create(t.Context(), &corev1.Pod{}, metav1.CreateOptions{})
-				return err
+				if _, err := pods.Create(t.Context(), &corev1.Pod{}, metav1.CreateOptions{}); err != nil {
+					return fmt.Errorf("create: %w", err)
+				}
+				return nil
 			}
 			if err := create(); err != nil {
 				t.Fatalf("the write before the fault: %v", err)
@@ -103,6 +106,7 @@ func TestMatrixTriesEveryWriteWithEveryFault(t *testing.T) {
 	config, _ := countingServer(t)
 	struck := map[string]bool{}
 	testkit.Matrix(t, func(t *testing.T, f *testkit.Faults) {
+		t.Helper()
 		pods := kubernetes.NewForConfigOrDie(f.Config(config)).CoreV1().Pods("default")
 		for range 5 {
 			if _, err := pods.Create(t.Context(), &corev1.Pod{}, metav1.CreateOptions{}); err != nil {

@@ -20,7 +20,7 @@ func fill(c client.Client, set *appsv1beta1.CloneSet, generate bool) func(contex
 	return func(ctx context.Context) error {
 		var pods corev1.PodList
 		if err := c.List(ctx, &pods, client.InNamespace(set.Namespace)); err != nil {
-			return err
+			return fmt.Errorf("list: %w", err)
 		}
 		there := map[string]bool{}
 		for i := range pods.Items {
@@ -37,7 +37,7 @@ func fill(c client.Client, set *appsv1beta1.CloneSet, generate bool) func(contex
 			}
 			pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(set, appsv1beta1.SchemeGroupVersion.WithKind("CloneSet"))}
 			if err := c.Create(ctx, pod); err != nil {
-				return err
+				return fmt.Errorf("create: %w", err)
 			}
 		}
 		return nil
@@ -66,7 +66,7 @@ func live(t *testing.T, f *testkit.Faults, behind int, generate bool) *testkit.O
 	harness.Run(t, func(ctx context.Context) error {
 		var pods corev1.PodList
 		if err := env.Client.List(ctx, &pods, client.InNamespace(set.Namespace)); err != nil {
-			return err
+			return fmt.Errorf("list: %w", err)
 		}
 		for i := range pods.Items {
 			if !ready(&pods.Items[i]) {
@@ -86,6 +86,7 @@ func live(t *testing.T, f *testkit.Faults, behind int, generate bool) *testkit.O
 
 func TestAFaithfulControllerSurvivesTheMatrix(t *testing.T) {
 	testkit.Matrix(t, func(t *testing.T, f *testkit.Faults) {
+		t.Helper()
 		live(t, f, 4, false).Done(t)
 	})
 }

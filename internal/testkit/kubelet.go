@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -127,7 +128,8 @@ func (k *Kubelet) nextOfDeleted(pod *corev1.Pod) (Transition, func(context.Conte
 	}
 }
 
-// bind gives a pod the next node, once all its claims are bound.
+// bind gives a pod the next node, once all its claims are bound. A claim that is not there yet is a NotFound, which means
+// later to the caller.
 func (k *Kubelet) bind(ctx context.Context, pod *corev1.Pod) error {
 	for _, volume := range pod.Spec.Volumes {
 		if volume.PersistentVolumeClaim == nil {
@@ -136,10 +138,10 @@ func (k *Kubelet) bind(ctx context.Context, pod *corev1.Pod) error {
 		var claim corev1.PersistentVolumeClaim
 		key := client.ObjectKey{Namespace: k.Namespace, Name: volume.PersistentVolumeClaim.ClaimName}
 		if err := k.Client.Get(ctx, key, &claim); err != nil {
-			return err // NotFound is the caller's "later"
+			return fmt.Errorf("find its claim %s: %w", key.Name, err)
 		}
 		if claim.Status.Phase != corev1.ClaimBound {
-			return apierrors.NewConflict(corev1.Resource("persistentvolumeclaims"), claim.Name, nil)
+			return apierrors.NewConflict(corev1.Resource("persistentvolumeclaims"), claim.Name, errors.New("it is not bound"))
 		}
 	}
 	nodes := k.Nodes
@@ -147,20 +149,28 @@ func (k *Kubelet) bind(ctx context.Context, pod *corev1.Pod) error {
 		nodes = []string{"node-1", "node-2", "node-3"}
 	}
 	name := nodes[k.bound%len(nodes)]
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}} // admission looks at it before it lets a pod be resized
+	if err := k.makeNode(ctx, name); err != nil {
+		return err
+	}
+	target := &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: name}}
+	if err := k.Client.SubResource("binding").Create(ctx, pod, target); err != nil {
+		return fmt.Errorf("bind it to %s: %w", name, err)
+	}
+	k.bound++
+	return nil
+}
+
+// makeNode makes a Node, if it is not there: admission looks at it before it lets a pod be resized.
+func (k *Kubelet) makeNode(ctx context.Context, name string) error {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	node.Status.Allocatable = corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("1000"), corev1.ResourceMemory: resource.MustParse("1Ti"),
 		corev1.ResourcePods: resource.MustParse("1000000"),
 	}
 	node.Status.Capacity = node.Status.Allocatable
-	if err := k.Client.Create(ctx, node); err != nil && !apierrors.IsAlreadyExists(err) {
-		return err
+	if err := client.IgnoreAlreadyExists(k.Client.Create(ctx, node)); err != nil {
+		return fmt.Errorf("make node %s: %w", name, err)
 	}
-	target := &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: name}}
-	if err := k.Client.SubResource("binding").Create(ctx, pod, target); err != nil {
-		return err
-	}
-	k.bound++
 	return nil
 }
 

@@ -52,7 +52,10 @@ func (k *Kubelet) bindClaim(ctx context.Context, claim *corev1.PersistentVolumeC
 	if equality.Semantic.DeepEqual(claim.Status, changed.Status) {
 		return false, nil
 	}
-	return true, k.Client.Status().Patch(ctx, changed, client.MergeFrom(claim))
+	if err := k.Client.Status().Patch(ctx, changed, client.MergeFrom(claim)); err != nil {
+		return false, fmt.Errorf("bind: %w", err)
+	}
+	return true, nil
 }
 
 // releaseClaim takes the protection from a deleted claim once no pod names it.
@@ -62,7 +65,7 @@ func (k *Kubelet) releaseClaim(ctx context.Context, claim *corev1.PersistentVolu
 	}
 	var pods corev1.PodList
 	if err := k.Client.List(ctx, &pods, client.InNamespace(k.Namespace)); err != nil {
-		return false, err
+		return false, fmt.Errorf("list the pods that use it: %w", err)
 	}
 	for i := range pods.Items {
 		for _, volume := range pods.Items[i].Spec.Volumes {
@@ -73,7 +76,10 @@ func (k *Kubelet) releaseClaim(ctx context.Context, claim *corev1.PersistentVolu
 	}
 	free := claim.DeepCopy()
 	free.Finalizers = slices.DeleteFunc(free.Finalizers, func(f string) bool { return f == claimProtection })
-	return true, k.Client.Patch(ctx, free, client.MergeFrom(claim))
+	if err := k.Client.Patch(ctx, free, client.MergeFrom(claim)); err != nil {
+		return false, fmt.Errorf("release: %w", err)
+	}
+	return true, nil
 }
 
 // Crash stops one container of a pod as if its process had died; the next steps restart it.

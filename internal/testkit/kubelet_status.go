@@ -190,7 +190,7 @@ func (k *Kubelet) readiness(pod *corev1.Pod) bool {
 		reason = "ContainersNotReady"
 	} else {
 		for _, gate := range pod.Spec.ReadinessGates {
-			if !conditionIs(pod, gate.ConditionType, corev1.ConditionTrue) {
+			if !conditionTrue(pod, gate.ConditionType) {
 				ready, reason = corev1.ConditionFalse, "ReadinessGatesNotReady"
 			}
 		}
@@ -239,6 +239,6 @@ func notPulled(image string) *corev1.ContainerStateWaiting {
 func podIP(pod *corev1.Pod) string {
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(pod.UID)) // a hash never fails to write
-	n := sum.Sum32()
-	return netip.AddrFrom4([4]byte{10, 244, byte(n >> 8), byte(n)}).String()
+	hash := sum.Sum(nil)
+	return netip.AddrFrom4([4]byte{10, 244, hash[2], hash[3]}).String()
 }

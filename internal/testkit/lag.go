@@ -147,12 +147,12 @@ type splitClient struct {
 
 // Get reads from the cache.
 func (s *splitClient) Get(ctx context.Context, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
-	return s.reads.Get(ctx, key, into, opts...)
+	return s.reads.Get(ctx, key, into, opts...) //nolint:wrapcheck // it stands for the client, and answers as it does
 }
 
 // List reads from the cache.
 func (s *splitClient) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
-	return s.reads.List(ctx, list, opts...)
+	return s.reads.List(ctx, list, opts...) //nolint:wrapcheck // as above
 }
 
 // IndexField makes a field usable in List, as a controller-runtime cache wants it.
@@ -173,7 +173,7 @@ func (l *LagCache) Get(ctx context.Context, key client.ObjectKey, into client.Ob
 	}
 	objects, held := l.visible[gvk]
 	if !held {
-		return l.live.Get(ctx, key, into, opts...)
+		return l.live.Get(ctx, key, into, opts...) //nolint:wrapcheck // it stands for a cache, and answers as it does
 	}
 	object, found := objects[key]
 	if !found {
@@ -192,7 +192,7 @@ func (l *LagCache) List(ctx context.Context, into client.ObjectList, opts ...cli
 	gvk.Kind = gvk.Kind[:len(gvk.Kind)-len("List")]
 	objects, held := l.visible[gvk]
 	if !held {
-		return l.live.List(ctx, into, opts...)
+		return l.live.List(ctx, into, opts...) //nolint:wrapcheck // as above
 	}
 	var options client.ListOptions
 	options.ApplyOptions(opts)
@@ -215,7 +215,15 @@ func (l *LagCache) List(ctx context.Context, into client.ObjectList, opts ...cli
 		list[i] = objects[key].DeepCopyObject()
 	}
 	into.SetResourceVersion(l.at[gvk])
-	return meta.SetList(into, list)
+	return fill(into, list)
+}
+
+// fill puts objects into a list.
+func fill(list client.ObjectList, objects []runtime.Object) error {
+	if err := meta.SetList(list, objects); err != nil {
+		return fmt.Errorf("fill a list: %w", err)
+	}
+	return nil
 }
 
 // chosen reports whether an object fits the options of a List.

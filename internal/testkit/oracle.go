@@ -167,7 +167,7 @@ func takenAway(before, after *corev1.Pod, kind watch.EventType) bool {
 	case !sameImages(before, after):
 		return true
 	default:
-		return conditionIs(before, inPlaceGate, corev1.ConditionTrue) && !conditionIs(after, inPlaceGate, corev1.ConditionTrue)
+		return conditionTrue(before, inPlaceGate) && !conditionTrue(after, inPlaceGate)
 	}
 }
 
@@ -189,12 +189,12 @@ func (o *Oracle) available(pod *corev1.Pod) bool {
 	if pod.DeletionTimestamp != nil || ready == nil || ready.Status != corev1.ConditionTrue {
 		return false
 	}
-	for i := range pod.Spec.Containers {
-		for j := range pod.Status.ContainerStatuses {
-			if status := &pod.Status.ContainerStatuses[j]; status.Name == pod.Spec.Containers[i].Name && status.Image != pod.Spec.Containers[i].Image {
-				return false // its image has been changed, and it is about to stop
-			}
-		}
+	changed := false
+	eachContainer(pod, func(container *corev1.Container, status *corev1.ContainerStatus) {
+		changed = changed || status.Image != container.Image // it is about to stop
+	})
+	if changed {
+		return false
 	}
 	long := time.Duration(o.limits.MinReadySeconds) * time.Second
 	return !o.clock().Before(ready.LastTransitionTime.Add(long))

@@ -62,7 +62,7 @@ func Pod(overrides ...func(*corev1.Pod)) *corev1.Pod {
 
 // runningContainers returns the status of each container of a pod as a kubelet reports it once they run.
 func runningContainers(pod *corev1.Pod, at metav1.Time) []corev1.ContainerStatus {
-	ready := conditionIs(pod, corev1.ContainersReady, corev1.ConditionTrue)
+	ready := conditionTrue(pod, corev1.ContainersReady)
 	statuses := make([]corev1.ContainerStatus, 0, len(pod.Spec.Containers))
 	for _, container := range pod.Spec.Containers {
 		statuses = append(statuses, corev1.ContainerStatus{
@@ -224,8 +224,8 @@ func condition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodConditi
 	return nil
 }
 
-// conditionIs reports whether a pod has a condition with that status; a condition that is missing has none.
-func conditionIs(pod *corev1.Pod, kind corev1.PodConditionType, status corev1.ConditionStatus) bool {
+// conditionTrue reports whether a pod has a condition that is True.
+func conditionTrue(pod *corev1.Pod, kind corev1.PodConditionType) bool {
 	c := condition(pod, kind)
-	return c != nil && c.Status == status
+	return c != nil && c.Status == corev1.ConditionTrue
 }

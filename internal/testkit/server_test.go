@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -248,11 +249,11 @@ func TestLagCacheShowsThePastUntilToldOtherwise(t *testing.T) {
 		if err := lag.List(t.Context(), &pods, client.InNamespace(namespace), client.MatchingLabels{"app": "web"}); err != nil {
 			t.Fatal(err)
 		}
-		all := ""
+		var all strings.Builder
 		for i := range pods.Items {
-			all += pods.Items[i].Name
+			all.WriteString(pods.Items[i].Name)
 		}
-		return all
+		return all.String()
 	}
 	podKind := corev1.SchemeGroupVersion.WithKind("Pod")
 	if err := lag.Refresh(t.Context()); err != nil {
