@@ -62,8 +62,8 @@ func (r *results) markdown(failure error) string {
 		"Down: no pod left.\n")
 	text.WriteString("\n## Writes per pod\n\n" + r.writes().String())
 	text.WriteString("\nRequests that the API server carried out for the workload's own controllers (for the Deployment: its\n" +
-		"controller and the ReplicaSet controller), status writes included, by the server's audit log; events and leases are not in it. Refused\n" +
-		"are those answered with an error, which mostly is a conflict (409).\n")
+		"controller and the ReplicaSet controller), status writes included, by the server's audit log; events and leases are not in it.\n" +
+		"Refused are those answered with an error, which mostly is a conflict (409).\n")
 	text.WriteString("\nIn the last repetition:\n\n" + r.verbs())
 	text.WriteString("\n## Processor time and memory\n\n" + r.processor().String())
 	text.WriteString("\nProcessor seconds per 1,000 pods. The native controllers run inside the control plane's process, so they have\n" +
