@@ -127,6 +127,13 @@ func TestUpRefuses(t *testing.T) {
 		{"an unknown flag", []string{"--nodez", "1"}, []string{"--nodez"}},
 		{"an unknown choice", []string{"--only", "etcd"}, []string{`"etcd"`, "apiserver"}},
 		{"an argument", []string{"now"}, []string{`"now"`}},
+		{"nodes without the rest", []string{"--only", "apiserver", "--nodes", "1"}, []string{"--only", "--nodes"}},
+		{"no directory", []string{"--data-dir", ""}, []string{"--data-dir"}},
+		{"a port too high", []string{"--port", "65536"}, []string{"--port 65536"}},
+		{"a negative number of nodes", []string{"--nodes", "-1"}, []string{"--nodes -1"}},
+		{"too many simulated nodes", []string{"--simulated", "5001"}, []string{"5001", "5000"}},
+		{"a delay that is none", []string{"--simulated-restart-delay", "soon"}, []string{`"soon"`}},
+		{"a range turned round", []string{"--simulated-restart-delay", "3s-1s"}, []string{`"3s-1s"`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
