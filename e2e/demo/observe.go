@@ -142,15 +142,23 @@ func (s *stage) served(ctx context.Context, pods map[types.UID]*corev1.Pod, want
 	return nil
 }
 
-// awayTimes follows the readiness of pods.
+// awayTimes follows how long pods are away: from the change of their spec until they are ready with a new container. That is
+// the most that it can have been; the kubelet may have let them serve for some of that time.
 type awayTimes struct {
 	events watch.Interface
 	done   chan struct{}
 
 	mu      sync.Mutex
+	known   map[types.UID]spell
 	since   map[types.UID]time.Time
 	total   map[types.UID]time.Duration
 	highest int
+}
+
+// spell is one spec of a pod, and the container that ran when it came.
+type spell struct {
+	generation  int64
+	containerID string
 }
 
 // watchAway begins to follow the pods of the set.
@@ -159,7 +167,7 @@ func watchAway(ctx context.Context, c client.WithWatch) (*awayTimes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch the pods: %w", err)
 	}
-	a := &awayTimes{events: events, done: make(chan struct{}), since: map[types.UID]time.Time{}, total: map[types.UID]time.Duration{}}
+	a := &awayTimes{events: events, done: make(chan struct{}), known: map[types.UID]spell{}, since: map[types.UID]time.Time{}, total: map[types.UID]time.Duration{}}
 	go a.follow()
 	return a, nil
 }
@@ -176,13 +184,18 @@ func (a *awayTimes) follow() {
 func (a *awayTimes) note(p *corev1.Pod, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	current := spell{p.Generation, container(p, "nginx").ContainerID}
+	known, seen := a.known[p.UID]
 	begun, away := a.since[p.UID]
-	switch ready := isReady(p); {
-	case !ready && !away:
+	switch {
+	case !seen:
+		a.known[p.UID] = current
+	case !away && (current.generation != known.generation || !isReady(p)):
 		a.since[p.UID] = now
 		a.highest = max(a.highest, len(a.since))
-	case ready && away:
+	case away && isReady(p) && current.containerID != known.containerID:
 		a.total[p.UID] += now.Sub(begun)
+		a.known[p.UID] = current
 		delete(a.since, p.UID)
 	}
 }
@@ -203,7 +216,7 @@ func (a *awayTimes) print(pods map[types.UID]*corev1.Pod) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, p := range sorted(pods) {
-		saw("pod %s was away for %.1f s", p.Name, a.total[p.UID].Seconds())
+		saw("pod %s was away for %.1f s at most, from the change of its image until it was ready again", p.Name, a.total[p.UID].Seconds())
 	}
 }
 
