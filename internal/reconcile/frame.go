@@ -48,6 +48,9 @@ type Options struct {
 	Spacing time.Duration
 	// Concurrency is how many objects are worked on at a time. Default 4.
 	Concurrency int
+	// Grace is how long a pass under way may go on after a stop was asked for, so that it leaves nothing half done.
+	// Default 5 s; negative: none.
+	Grace time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -62,6 +65,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Concurrency <= 0 {
 		o.Concurrency = 4
+	}
+	if o.Grace == 0 {
+		o.Grace = 5 * time.Second
 	}
 	return o
 }
@@ -87,6 +93,8 @@ var _ ctrl.Reconciler = &Frame[client.Object]{}
 func (f *Frame[T]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	begun, how := f.opts.Clock.Now(), outcomePanic
 	defer func() { f.opts.Metrics.observe(f.opts.Name, how, f.opts.Clock.Since(begun)) }()
+	ctx, done := linger(ctx, f.opts.Grace)
+	defer done()
 
 	obj := newObject[T]()
 	err := f.client.Get(ctx, req.NamespacedName, obj)
@@ -125,6 +133,24 @@ func (f *Frame[T]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result
 	}
 	how = v.outcome
 	return f.answer(ctx, memo, v, soonest(result.After, held), passErr)
+}
+
+// linger is ctx, but ends only grace after it.
+func linger(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	if grace < 0 {
+		return ctx, func() {}
+	}
+	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-lasting.Done(): // the pass is over
+		}
+	})
+	return lasting, func() { stop(); cancel() }
 }
 
 // answer tells the queue when to come back.

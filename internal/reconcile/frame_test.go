@@ -338,6 +338,21 @@ func TestOwnWriteIsSeenBeforeTheCacheShowsIt(t *testing.T) {
 	}
 }
 
+// A stop lets the pass under way finish, status and all.
+func TestStopLetsThePassFinish(t *testing.T) {
+	s := newStage(t)
+	ctx, stop := context.WithCancel(t.Context())
+	s.room = func(ctx context.Context, cs *appsv1beta1.CloneSet) (reconcile.Result, error) {
+		stop()
+		cs.Status.Replicas = 3
+		return reconcile.Result{}, ctx.Err()
+	}
+	_, err := s.frame.Reconcile(ctx, ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "default", Name: "web"}})
+	if err != nil || s.stored().Status.Replicas != 3 {
+		t.Errorf("stored %d replicas, error %v", s.stored().Status.Replicas, err)
+	}
+}
+
 func TestGoneIsForgotten(t *testing.T) {
 	s := newStage(t)
 	s.room = func(context.Context, *appsv1beta1.CloneSet) (reconcile.Result, error) {

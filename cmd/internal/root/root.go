@@ -25,7 +25,6 @@ func New(name string, streams genericiooptions.IOStreams, more ...*cobra.Command
 			"cascading deletions, unencrypted data and credentials passed by hand.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 	}
 	command.SetOut(streams.Out)
 	command.SetErr(streams.ErrOut)
