@@ -78,7 +78,7 @@ func save(file string, refs []string, manifest []byte, blobs ...[]byte) error {
 	var out bytes.Buffer
 	tw := tar.NewWriter(&out)
 	add := func(name string, content []byte) error {
-		h := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: epoch, Format: tar.FormatUSTAR}
+		h := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: epoch(), Format: tar.FormatUSTAR}
 		if err := tw.WriteHeader(h); err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func save(file string, refs []string, manifest []byte, blobs ...[]byte) error {
 }
 
 // epoch is the time of every file: an image's digest must not tell when it was made.
-var epoch = time.Unix(0, 0)
+func epoch() time.Time { return time.Unix(0, 0) }
 
 // Refs reads the names and manifest digests of the images in an archive.
 func Refs(file string) (map[string]string, error) {

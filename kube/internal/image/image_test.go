@@ -139,7 +139,7 @@ func TestLayerIsOrderedAndTimeless(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !h.ModTime.Equal(epoch) || h.Uid != 0 || h.Gid != 0 {
+		if !h.ModTime.Equal(epoch()) || h.Uid != 0 || h.Gid != 0 {
 			t.Errorf("%s: time %s, owner %d:%d", h.Name, h.ModTime, h.Uid, h.Gid)
 		}
 		names = append(names, h.Name)

@@ -41,7 +41,7 @@ func (t tree) layer() ([]byte, error) {
 	tw := tar.NewWriter(&out)
 	for _, name := range names {
 		e := t[name]
-		h := &tar.Header{Name: name, Mode: int64(e.mode.Perm()), ModTime: epoch, Typeflag: tar.TypeReg, Size: int64(len(e.content)), Format: tar.FormatPAX}
+		h := &tar.Header{Name: name, Mode: int64(e.mode.Perm()), ModTime: epoch(), Typeflag: tar.TypeReg, Size: int64(len(e.content)), Format: tar.FormatPAX}
 		switch {
 		case e.mode.IsDir():
 			h.Typeflag, h.Name = tar.TypeDir, name+"/"

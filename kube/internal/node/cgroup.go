@@ -26,13 +26,13 @@ type cgroups struct {
 func (c cgroups) all() []string { return slices.Concat(c.roots, c.beside) }
 
 // needed are the controllers that the kubelet asks for.
-var needed = []string{"cpu", "cpuset", "memory", "pids"}
+func needed() []string { return []string{"cpu", "cpuset", "memory", "pids"} }
 
 // findCgroups reads the hierarchies from the text of /proc/self/mountinfo. Where v1 hierarchies are mounted they count
 // (a hybrid machine has an empty v2 one beside them).
 func findCgroups(mountinfo string) (cgroups, error) {
 	var v1, v2 []string
-	for _, line := range strings.Split(mountinfo, "\n") {
+	for line := range strings.SplitSeq(mountinfo, "\n") {
 		before, after, ok := strings.Cut(line, " - ")
 		left, right := strings.Fields(before), strings.Fields(after)
 		if !ok || len(left) < 5 || len(right) == 0 {
@@ -74,7 +74,7 @@ func cgroupBase(id string) string { return "holdfast-" + id }
 func (c cgroups) make(path string) error {
 	for _, root := range c.roots {
 		at := root
-		for _, level := range strings.Split(path, "/") {
+		for level := range strings.SplitSeq(path, "/") {
 			if c.unified {
 				if err := passOn(at); err != nil {
 					return err
@@ -102,7 +102,7 @@ func passOn(at string) error {
 	if err != nil {
 		return fmt.Errorf("read the controllers of %s: %w", at, err)
 	}
-	for _, controller := range needed {
+	for _, controller := range needed() {
 		if slices.Contains(strings.Fields(string(on)), controller) {
 			continue
 		}
@@ -159,7 +159,7 @@ func (c cgroups) processes(path string) []int {
 				return nil // gone meanwhile
 			}
 			raw, _ := os.ReadFile(filepath.Join(p, "cgroup.procs"))
-			for _, field := range strings.Fields(string(raw)) {
+			for field := range strings.FieldsSeq(string(raw)) {
 				if pid, err := strconv.Atoi(field); err == nil && pid > 0 && !slices.Contains(pids, pid) {
 					pids = append(pids, pid)
 				}

@@ -67,8 +67,8 @@ func TestYAMLAndJSONAreWellFormed(t *testing.T) {
 	for _, f := range sample(func(s *spec) { s.Tools.Portmap = true }).files() {
 		switch filepath.Ext(f.name) {
 		case ".yaml", ".conflist":
-			var any map[string]any
-			if err := yaml.UnmarshalStrict([]byte(f.text), &any); err != nil || len(any) == 0 {
+			var content map[string]any
+			if err := yaml.UnmarshalStrict([]byte(f.text), &content); err != nil || len(content) == 0 {
 				t.Errorf("%s: %v\n%s", f.name, err, f.text)
 			}
 		}

@@ -48,7 +48,7 @@ func (i *initProcess) ctr(ctx context.Context, args ...string) (string, error) {
 // digests reads the table of `ctr images ls`: REF TYPE DIGEST SIZE PLATFORMS LABELS.
 func digests(table string) map[string]string {
 	has := map[string]string{}
-	for _, line := range strings.Split(table, "\n") {
+	for line := range strings.SplitSeq(table, "\n") {
 		if f := strings.Fields(line); len(f) > 2 && strings.HasPrefix(f[2], "sha256:") {
 			has[f[0]] = f[2]
 		}

@@ -116,11 +116,15 @@ func (i *initProcess) settle() (cgroups, error) {
 }
 
 func (i *initProcess) containerdProcess() component {
-	return component{"containerd", []string{i.Tools.Containerd, "--config", filepath.Join(i.DataDir, "containerd.toml")}, filepath.Join(i.DataDir, "containerd.log")}
+	return component{"containerd", []string{
+		i.Tools.Containerd, "--config", filepath.Join(i.DataDir, "containerd.toml"),
+	}, filepath.Join(i.DataDir, "containerd.log")}
 }
 
 func (i *initProcess) proxyProcess() component {
-	return component{"kube-proxy", []string{i.Exe, "kube-proxy", "--config=" + filepath.Join(i.DataDir, "kube-proxy.yaml")}, filepath.Join(i.DataDir, "kube-proxy.log")}
+	return component{"kube-proxy", []string{
+		i.Exe, "kube-proxy", "--config=" + filepath.Join(i.DataDir, "kube-proxy.yaml"),
+	}, filepath.Join(i.DataDir, "kube-proxy.log")}
 }
 
 func (i *initProcess) kubeletProcess() component {
@@ -137,7 +141,7 @@ func (i *initProcess) importImages(ctx context.Context) {
 		i.set(func(s *status) { s.Images = true })
 		return
 	}
-	fmt.Println(err)
+	fmt.Fprintln(os.Stdout, err)
 	if ctx.Err() == nil {
 		i.set(func(s *status) { s.Failed = err.Error() })
 	}
@@ -210,7 +214,7 @@ func (i *initProcess) set(change func(*status)) {
 		return
 	}
 	if err := writeJSON(filepath.Join(i.DataDir, "status.json"), i.status); err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 	}
 }
 
@@ -221,6 +225,6 @@ func (i *initProcess) stopContainers(c cgroups) {
 	ctx, cancel := context.WithTimeout(context.Background(), containerGrace)
 	defer cancel()
 	if err := c.empty(ctx, i.CgroupDir+"/kubepods", unix.SIGTERM); err != nil {
-		fmt.Println("stop:", err) // they end with this process
+		fmt.Fprintln(os.Stdout, "stop:", err) // they end with this process
 	}
 }

@@ -74,7 +74,7 @@ func detachBelow(dir string) error {
 // mountsBelow lists the mount points below dir in the text of /proc/self/mountinfo, the last one first.
 func mountsBelow(mountinfo, dir string) []string {
 	var points []string
-	for _, line := range strings.Split(mountinfo, "\n") {
+	for line := range strings.SplitSeq(mountinfo, "\n") {
 		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
 			points = append([]string{f[4]}, points...)
 		}

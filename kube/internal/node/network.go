@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,7 +29,8 @@ type Network struct {
 // NewNetwork makes the network of the data directory dir for that many nodes, or adopts it when it is still there.
 func NewNetwork(dir string, nodes int) (*Network, error) {
 	if nodes > maxNodes {
-		return nil, fmt.Errorf("make the network: %d real nodes are more than the %d that one machine's address range holds; use --simulated for more", nodes, maxNodes)
+		return nil, fmt.Errorf("make the network: %d real nodes are more than the %d that one machine's address range holds; "+
+			"use --simulated for more", nodes, maxNodes)
 	}
 	id, err := ID(dir)
 	if err != nil {
@@ -120,7 +122,7 @@ func (n *Network) ControlPlaneIP() string { return n.plan.hub().String() }
 
 // Server is the API server's URL for the kubeconfigs of kubelet and kube-proxy; it changes only with network.json.
 func (n *Network) Server() string {
-	return fmt.Sprintf("https://%s:%d", n.plan.hub(), serverPort)
+	return "https://" + net.JoinHostPort(n.plan.hub().String(), strconv.Itoa(serverPort))
 }
 
 // ClusterCIDR holds all pods: --cluster-cidr of the controller-manager and of simulated nodes.

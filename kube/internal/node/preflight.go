@@ -16,7 +16,8 @@ import (
 type MissingError struct{ Reasons []string }
 
 func (e *MissingError) Error() string {
-	return "real nodes cannot run here: " + strings.Join(e.Reasons, "; ") + ". Simulated nodes need nothing of this: use --simulated N"
+	return "real nodes cannot run here: " + strings.Join(e.Reasons, "; ") +
+		". Simulated nodes need nothing of this: use --simulated N"
 }
 
 // Preflight says what this machine lacks to run real nodes and how to get it; nil when nothing is missing.
@@ -119,7 +120,7 @@ func inspect(ctx context.Context, dir string) (spec, error) {
 
 // hasCapability reads one effective capability from the text of /proc/PID/status.
 func hasCapability(status string, capability uint) bool {
-	for _, line := range strings.Split(status, "\n") {
+	for line := range strings.SplitSeq(status, "\n") {
 		hex, ok := strings.CutPrefix(line, "CapEff:")
 		if !ok {
 			continue

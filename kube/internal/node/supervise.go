@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -110,11 +111,8 @@ func (r *reaper) run(ctx context.Context, argv ...string) (string, error) {
 }
 
 func environment() []string {
-	path := ""
-	for _, dir := range searchPath() {
-		path += ":" + dir
-	}
-	return []string{"PATH=" + path[1:], "HOME=/root", "LANG=C.UTF-8"}
+	path := strings.Join(searchPath(), string(filepath.ListSeparator))
+	return []string{"PATH=" + path, "HOME=/root", "LANG=C.UTF-8"}
 }
 
 // component is one program that runs for as long as the node does.
@@ -148,7 +146,7 @@ func (r *reaper) keep(ctx context.Context, c component, grace time.Duration) {
 			return
 		}
 		backoff = nextBackoff(backoff, time.Since(began))
-		fmt.Printf("%s %s ended (%s); starting it again in %s\n", time.Now().Format(time.RFC3339), c.name, why, backoff)
+		fmt.Fprintf(os.Stdout, "%s %s ended (%s); starting it again in %s\n", time.Now().Format(time.RFC3339), c.name, why, backoff)
 		_ = pause(ctx, backoff)
 	}
 }
