@@ -35,7 +35,7 @@ test: packages kube build ## Run all tests: of Holdfast against a real API serve
 	cd kube && go test -p $(JOBS) ./...
 
 e2e: images ## Run the demo as a test on real nodes: it fails where it does not see what it should
-	go run ./e2e/demo $(ARGS)
+	go run ./e2e/demo --data-dir .holdfast-e2e --down $(ARGS)
 
 bench: kube build ## Measure CloneSet beside Deployment on simulated nodes
 	go run ./e2e/bench $(ARGS)
