@@ -159,24 +159,36 @@ func TestAdmissionReview(t *testing.T) {
 		warning   string
 	}{
 		{name: "a good object", path: validating, object: configMap(`{"level":"info"}`), allowed: true, code: 200},
-		{name: "a bad one names the field and what is allowed", path: validating, object: configMap(`{"level":"loud"}`), code: 422,
-			message: `ConfigMap "m" is invalid: data.level: Unsupported value: "loud": supported values: "info", "debug"`, cause: "data.level"},
+		{
+			name: "a bad one names the field and what is allowed", path: validating, object: configMap(`{"level":"loud"}`), code: 422,
+			message: `ConfigMap "m" is invalid: data.level: Unsupported value: "loud": supported values: "info", "debug"`, cause: "data.level",
+		},
 		{name: "a forbidden one", path: validating, object: configMap(`{"level":"secret"}`), code: 403, message: "only for administrators", cause: "data.level"},
-		{name: "an immutable field", path: validating, operation: admissionv1.Update, object: configMap(`{"level":"debug"}`),
-			old: configMap(`{"level":"info","fixed":"yes"}`), code: 422, message: "field is immutable", cause: "data.level"},
-		{name: "a warning is shown although all is well", path: validating, object: configMap(`{"old":"x"}`), allowed: true, code: 200,
-			warning: "data.old is deprecated: use data.new"},
-		{name: "an object on its way out is let go", path: validating, operation: admissionv1.Update,
-			object: `{"metadata":{"name":"m","deletionTimestamp":"2026-01-01T00:00:00Z"},"data":{"level":"loud"}}`, old: configMap(`{}`), allowed: true, code: 200},
+		{
+			name: "an immutable field", path: validating, operation: admissionv1.Update, object: configMap(`{"level":"debug"}`),
+			old: configMap(`{"level":"info","fixed":"yes"}`), code: 422, message: "field is immutable", cause: "data.level",
+		},
+		{
+			name: "a warning is shown although all is well", path: validating, object: configMap(`{"old":"x"}`), allowed: true, code: 200,
+			warning: "data.old is deprecated: use data.new",
+		},
+		{
+			name: "an object on its way out is let go", path: validating, operation: admissionv1.Update,
+			object: `{"metadata":{"name":"m","deletionTimestamp":"2026-01-01T00:00:00Z"},"data":{"level":"loud"}}`, old: configMap(`{}`), allowed: true, code: 200,
+		},
 		{name: "an update without the old object", path: validating, operation: admissionv1.Update, object: configMap(`{}`), code: 400, message: "no object"},
 		{name: "no object at all", path: validating, object: `null`, code: 400, message: "no object"},
 		{name: "an object of the wrong shape", path: validating, object: `{"data":7}`, code: 400, message: "decode the object"},
 		{name: "a panic is an error, not an end", path: validating, object: configMap(`{"level":"panic"}`), code: 500, message: "panic: told to"},
 		{name: "a panic in a default", path: defaulting, object: configMap(`{"panic":"default"}`), code: 500, message: "panic: told to"},
-		{name: "a default is a patch of just that", path: defaulting, object: configMap(`{"a":"b"}`), allowed: true, code: 200,
-			patch: `[{"op":"add","path":"/data/level","value":"info"}]`},
-		{name: "a default into nothing", path: defaulting, object: `{"metadata":{"name":"m"}}`, allowed: true, code: 200,
-			patch: `[{"op":"add","path":"/data","value":{"level":"info"}}]`},
+		{
+			name: "a default is a patch of just that", path: defaulting, object: configMap(`{"a":"b"}`), allowed: true, code: 200,
+			patch: `[{"op":"add","path":"/data/level","value":"info"}]`,
+		},
+		{
+			name: "a default into nothing", path: defaulting, object: `{"metadata":{"name":"m"}}`, allowed: true, code: 200,
+			patch: `[{"op":"add","path":"/data","value":{"level":"info"}}]`,
+		},
 		{name: "nothing to fill in", path: defaulting, object: configMap(`{"level":"debug"}`), allowed: true, code: 200},
 		{name: "a part that is switched off", path: "/validate/off", object: configMap(`{"level":"loud"}`), allowed: true, code: 200},
 	} {
@@ -242,11 +254,15 @@ func TestConversion(t *testing.T) {
 		want    []string
 		failure string
 	}{
-		{name: "two objects", objects: []string{`{"kind":"A"}`, `{"kind":"B"}`},
-			want: []string{`{"apiVersion":"g/v2","kind":"A"}`, `{"apiVersion":"g/v2","kind":"B"}`}},
+		{
+			name: "two objects", objects: []string{`{"kind":"A"}`, `{"kind":"B"}`},
+			want: []string{`{"apiVersion":"g/v2","kind":"A"}`, `{"apiVersion":"g/v2","kind":"B"}`},
+		},
 		{name: "none"},
-		{name: "one that cannot be converted spoils all", objects: []string{`{"kind":"A"}`, `{"kind":"Unknown"}`},
-			failure: "convert object 2 of 2 to g/v2: kind Unknown is not converted here"},
+		{
+			name: "one that cannot be converted spoils all", objects: []string{`{"kind":"A"}`, `{"kind":"Unknown"}`},
+			failure: "convert object 2 of 2 to g/v2: kind Unknown is not converted here",
+		},
 		{name: "a panic is an error", objects: []string{`{"kind":"Panic"}`}, failure: "panic: told to"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -17,8 +17,8 @@ func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s %s: the port is in use: stop what listens there (`ss -ltnp` shows it), or give another address, or port 0 for any free one",
-			flag, address)
+		return nil, fmt.Errorf("%s %s: the port is in use: stop what listens there (`ss -ltnp` shows it), "+
+			"or give another address, or port 0 for any free one", flag, address)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w: give an address of this machine", flag, address, err)
@@ -35,6 +35,9 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 	case err := <-failed:
 		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
-		return server.Close()
+		if err := server.Close(); err != nil {
+			return fmt.Errorf("stop serving on %s: %w", listener.Addr(), err)
+		}
+		return nil
 	}
 }

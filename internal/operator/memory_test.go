@@ -70,7 +70,8 @@ func createPod(ctx context.Context, c client.Client, namespace string, i int) er
 				VolumeMounts:   []corev1.VolumeMount{{Name: "conf", MountPath: "/etc/conf"}},
 			}},
 			Volumes: []corev1.Volume{{Name: "conf", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
-				LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}}}}},
+				LocalObjectReference: corev1.LocalObjectReference{Name: "conf"},
+			}}}},
 		},
 	}
 	if err := c.Create(ctx, pod); err != nil {

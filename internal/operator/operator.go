@@ -144,8 +144,8 @@ func (p *process) run(ctx context.Context) error {
 			return fmt.Errorf("start part %s: %w", room.Name, err)
 		}
 	}
-	p.log.Info("operator started", "version", Version(), "cluster", p.conn.config.Host, "parts", partNames(p.on), "webhooks", address(p.admission),
-		"metrics", address(p.figures), "health", address(p.probes))
+	p.log.Info("operator started", "version", Version(), "cluster", p.conn.config.Host, "parts", partNames(p.on),
+		"webhooks", address(p.admission), "metrics", address(p.figures), "health", address(p.probes))
 	err = p.runManager(ctx, g, mgr)
 	stopServing()
 	if other := g.wait(); err == nil {

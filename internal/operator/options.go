@@ -60,7 +60,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 		"kubeconfig of the cluster; default: the Pod's service account, else $KUBECONFIG, else ~/.kube/config")
 	fs.StringVar(&o.SystemNamespace, "system-namespace", o.SystemNamespace,
 		"namespace of the operator's own lease, certificate and service")
-	fs.Float32Var(&o.QPS, "kube-api-qps", o.QPS, "requests per second to the API server, besides those of the lease, the certificate and events")
+	fs.Float32Var(&o.QPS, "kube-api-qps", o.QPS,
+		"requests per second to the API server, besides those of the lease, the certificate and events")
 	fs.IntVar(&o.Burst, "kube-api-burst", o.Burst, "requests that may be sent at once above --kube-api-qps")
 	fs.BoolVar(&o.LeaderElect, "leader-elect", o.LeaderElect,
 		"run the controllers in one replica at a time; only switch it off where no second operator can run")

@@ -449,8 +449,10 @@ func TestStartErrors(t *testing.T) {
 		{"no burst", func(o *operator.Options) { o.Burst = 0 }, []string{"--kube-api-burst"}},
 		{"nobody to work", func(o *operator.Options) { o.Concurrency = 0 }, []string{"--concurrency"}},
 		{"a log level that is none", func(o *operator.Options) { o.LogLevel = "loud" }, []string{"--log-level", "debug"}},
-		{"a port in use", func(o *operator.Options) { o.Kubeconfig, o.MetricsBind = nobody, taken.Addr().String() },
-			[]string{"--metrics-bind", taken.Addr().String(), "in use", "another address"}},
+		{
+			"a port in use", func(o *operator.Options) { o.Kubeconfig, o.MetricsBind = nobody, taken.Addr().String() },
+			[]string{"--metrics-bind", taken.Addr().String(), "in use", "another address"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			opts := operator.Defaults()

@@ -87,12 +87,15 @@ func clusterFlags(command *cobra.Command, kubeconfig, kubeContext *string) {
 func withClient(kubeconfig, kubeContext string, f func(client.Client) error) error {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: kubeContext}).ClientConfig()
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: kubeContext}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {
 		return &cli.Failure{Code: cli.CodeUnreachable, What: "no cluster is named", Fix: "give --kubeconfig, or set KUBECONFIG", Err: err}
 	}
 	if err != nil {
-		return &cli.Failure{Code: cli.CodeUnreachable, What: "the kubeconfig cannot be used: " + err.Error(), Fix: "give one that kubectl can use with --kubeconfig", Err: err}
+		return &cli.Failure{
+			Code: cli.CodeUnreachable, What: "the kubeconfig cannot be used: " + err.Error(), Fix: "give one that kubectl can use with --kubeconfig", Err: err,
+		}
 	}
 	config.QPS, config.Burst = 50, 100
 	config.WarningHandler = warnings{}

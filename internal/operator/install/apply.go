@@ -135,7 +135,7 @@ func freeAddresses(ctx context.Context, c client.Client, manifests []Manifest, d
 		case *apiextensionsv1.CustomResourceDefinition:
 			crd := &apiextensionsv1.CustomResourceDefinition{}
 			err = c.Get(ctx, key, crd)
-			if conversion := crd.Spec.Conversion; err == nil && conversion != nil && conversion.Webhook != nil && conversion.Webhook.ClientConfig.URL != nil {
+			if err == nil && convertedByURL(crd) {
 				patch := []byte(`{"spec":{"conversion":{"strategy":"None","webhook":null}}}`)
 				err = c.Patch(ctx, crd, client.RawPatch(types.MergePatchType, patch))
 			}
@@ -160,6 +160,11 @@ func freeAddresses(ctx context.Context, c client.Client, manifests []Manifest, d
 		}
 	}
 	return nil
+}
+
+func convertedByURL(crd *apiextensionsv1.CustomResourceDefinition) bool {
+	c := crd.Spec.Conversion
+	return c != nil && c.Webhook != nil && c.Webhook.ClientConfig != nil && c.Webhook.ClientConfig.URL != nil
 }
 
 // mayReplace tells why the definition of the cluster must not be replaced with ours, or nil.

@@ -50,7 +50,9 @@ func Remove(ctx context.Context, c client.Client, o RemoveOptions, w io.Writer) 
 			"Leave --delete-crds out to keep them, or give --delete-objects as well", left)
 	}
 	r := &remover{client: c, dryRun: o.DryRun, out: w}
-	for _, object := range []client.Object{&admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}} {
+	for _, object := range []client.Object{
+		&admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{},
+	} {
 		object.SetName(operator.ConfigurationName)
 		if err := r.remove(ctx, object); err != nil {
 			return err
@@ -238,7 +240,9 @@ func (r *remover) removeNamespace(ctx context.Context, name string) error {
 	if namespace.Labels[labelManagedBy] != managedBy {
 		return r.say("kept namespace %s, which the installation did not make", name)
 	}
-	for _, list := range []client.ObjectList{&corev1.PodList{}, &corev1.PersistentVolumeClaimList{}, &corev1.SecretList{}, &corev1.ConfigMapList{}, &corev1.ServiceList{}} {
+	for _, list := range []client.ObjectList{
+		&corev1.PodList{}, &corev1.PersistentVolumeClaimList{}, &corev1.SecretList{}, &corev1.ConfigMapList{}, &corev1.ServiceList{},
+	} {
 		others, err := r.others(ctx, list, name)
 		if err != nil {
 			return err

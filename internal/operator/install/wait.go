@@ -61,7 +61,8 @@ func waitRollout(ctx context.Context, c client.Client, o Options, w io.Writer) e
 			return false, "rolling out", nil // the figures are those of the revision before
 		}
 		done := d.Status.UpdatedReplicas == o.Replicas && d.Status.Replicas == o.Replicas && d.Status.AvailableReplicas >= o.Replicas
-		state := fmt.Sprintf("%d of %d replicas ready", max(d.Status.AvailableReplicas-(d.Status.Replicas-d.Status.UpdatedReplicas), 0), o.Replicas)
+		former := d.Status.Replicas - d.Status.UpdatedReplicas
+		state := fmt.Sprintf("%d of %d replicas ready", max(d.Status.AvailableReplicas-former, 0), o.Replicas)
 		if done {
 			return true, state, nil
 		}
