@@ -1,6 +1,7 @@
 package cloneset
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -301,7 +302,7 @@ func (v *validator) tried(err error, path *field.Path) ([]string, field.ErrorLis
 		if slices.Contains([]string{"metadata.name", "metadata.generateName"}, cause.Field) {
 			continue
 		}
-		kind := field.ErrorType(cause.Type)
+		kind := cmp.Or(field.ErrorType(cause.Type), field.ErrorTypeInvalid) // webhooks often give none
 		errs = append(errs, &field.Error{Type: kind, Field: path.Child(cause.Field).String(), BadValue: field.OmitValueType{},
 			Detail: strings.TrimPrefix(cause.Message, kind.String()+": ")})
 	}
