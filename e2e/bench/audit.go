@@ -20,6 +20,7 @@ const (
 	actorBench    = "bench"
 	actorOperator = "operator"
 	actorNative   = "native controllers"
+	actorNodes    = "node controller"
 	actorOther    = "others"
 )
 
@@ -50,6 +51,8 @@ func (e *auditEvent) actor() string {
 	switch {
 	case user == accounts+"deployment-controller" || user == accounts+"replicaset-controller":
 		return actorNative
+	case user == accounts+"node-controller":
+		return actorNodes
 	case strings.HasPrefix(user, "system:") || strings.HasPrefix(user, "holdfast:"):
 		return actorOther
 	case strings.HasPrefix(e.UserAgent, userAgent):

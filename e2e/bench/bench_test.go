@@ -31,6 +31,7 @@ func TestLedgerKnowsWhoWroteWhat(t *testing.T) {
 		{"a subresource is named", line("holdfast/v0", admin, "patch", "pods", "status", 200), actorOperator, "patch pods/status"},
 		{"the benchmark is not the operator", line(userAgent, admin, "patch", "clonesets", "", 200), actorBench, "patch clonesets"},
 		{"a native controller goes by its account", line("kube", "system:serviceaccount:kube-system:replicaset-controller", "create", "pods", "", 201), actorNative, "create pods"},
+		{"so does the node controller", line("kube", "system:serviceaccount:kube-system:node-controller", "update", "pods", "status", 200), actorNodes, "update pods/status"},
 		{"everybody else is nobody's", line("kube", "system:kube-scheduler", "create", "pods", "binding", 201), actorOther, "create pods/binding"},
 		{"reads are no writes", line("holdfast/v0", admin, "list", "pods", "", 200), actorOperator, ""},
 		{"events are left out", line("holdfast/v0", admin, "create", "events", "", 201), actorOperator, ""},

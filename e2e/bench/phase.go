@@ -35,6 +35,7 @@ type figure struct {
 	OperatorCPU time.Duration // 0 for native workloads
 	ClusterCPU  time.Duration // the whole control plane with its simulated nodes
 	LeastReady  int           // during an update
+	NodeLosses  int           // pods that the node controller called unready meanwhile, since their node was late
 }
 
 // measurePart measures one part once.
@@ -118,6 +119,7 @@ func (b *bench) phase(ctx context.Context, w workload, phase string, n int, imag
 	}
 	return figure{
 		Wall: wall, Writes: after.writes.since(before.writes), LeastReady: least,
+		NodeLosses:  after.nodeLosses - before.nodeLosses,
 		OperatorCPU: after.operator - before.operator, ClusterCPU: after.cluster - before.cluster,
 	}, nil
 }
@@ -126,11 +128,12 @@ func (b *bench) phase(ctx context.Context, w workload, phase string, n int, imag
 type costs struct {
 	writes            tally
 	operator, cluster time.Duration
+	nodeLosses        int
 }
 
 // costs reads the counters.
 func (b *bench) costs(w workload) (costs, error) {
-	c := costs{}
+	c := costs{nodeLosses: b.ledger.tally(actorNodes).Made["update pods/status"]}
 	var errs [2]error
 	c.cluster, errs[0] = b.kube.cpu()
 	if _, native := w.(deployment); native {

@@ -59,7 +59,8 @@ func (r *results) markdown(failure error) string {
 	text.WriteString("Machine: " + machine() + "\n\n")
 	text.WriteString("## Seconds until the pods are as asked\n\n" + r.seconds().String())
 	text.WriteString("\nUp: 0 to all pods ready. Recreate and in place: all pods ready at the new image and no old one left.\n" +
-		"Down: no pod left.\n")
+		"Down: no pod left. On a busy machine simulated nodes may report late; Kubernetes then calls their pods unready, whatever the\n" +
+		"workload does: lost with their node.\n")
 	text.WriteString("\n## Writes per pod\n\n" + r.writes().String())
 	text.WriteString("\nRequests that the API server carried out for the workload's own controllers (for the Deployment: its\n" +
 		"controller and the ReplicaSet controller), status writes included, by the server's audit log; events and leases are not in it.\n" +
@@ -140,16 +141,20 @@ func (r *results) seconds() *table {
 
 // leastReady is the smallest number of ready pods that any update of a part got down to.
 func (r *results) leastReady(part string) string {
-	least := -1
+	least, lost := -1, 0
 	for _, phase := range []string{phaseRecreate, phaseInPlace} {
 		for _, f := range r.figures[part][phase] {
 			if least < 0 || f.LeastReady < least {
 				least = f.LeastReady
 			}
+			lost += f.NodeLosses
 		}
 	}
 	if least < 0 {
 		return missing
+	}
+	if lost > 0 {
+		return fmt.Sprintf("%d (%d lost with their node)", least, lost)
 	}
 	return fmt.Sprint(least)
 }
