@@ -44,7 +44,6 @@ func TestRotationIsNeverSeen(t *testing.T) {
 	if err != nil || !changed {
 		t.Fatalf("first certificates: changed %v, %v", changed, err)
 	}
-	before := certs
 	leaves, authorities := 1, 1
 	for range 3 * 365 * 2 {
 		now = now.Add(12 * time.Hour)
@@ -58,7 +57,8 @@ func TestRotationIsNeverSeen(t *testing.T) {
 		if !bytes.Equal(next.Authority.Cert, certs.Authority.Cert) {
 			authorities++
 		}
-		before, certs = certs, next
+		before := certs
+		certs = next
 		if !changed {
 			continue
 		}

@@ -188,5 +188,9 @@ func fitted(raw, before, after []byte) ([]jsonpatch.Operation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return jsonpatch.CreatePatch(raw, target)
+	operations, err := jsonpatch.CreatePatch(raw, target)
+	if err != nil {
+		return nil, fmt.Errorf("make the patch: %w", err)
+	}
+	return operations, nil
 }

@@ -18,7 +18,11 @@ func overlay(raw, before, after []byte) ([]byte, error) {
 			return nil, fmt.Errorf("decode: %w", err)
 		}
 	}
-	return json.Marshal(lay(r, b, a))
+	out, err := json.Marshal(lay(r, b, a))
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	return out, nil
 }
 
 func lay(raw, before, after any) any {

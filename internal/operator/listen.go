@@ -13,7 +13,7 @@ import (
 // listen binds an address before anything else is started, so that a port in use ends the start with one clear line.
 func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 	if address == Off {
-		return nil, nil
+		return nil, nil //nolint:nilnil // no server is wanted, which is no error
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {

@@ -163,7 +163,7 @@ func (p *process) runManager(ctx context.Context, g *group, mgr manager.Manager)
 	stop := context.AfterFunc(g.ctx, cancel) // a server that failed ends the controllers too
 	defer stop()
 	drained := make(chan struct{})
-	context.AfterFunc(ctx, func() {
+	context.AfterFunc(ctx, func() { //nolint:contextcheck // it drains what ctx has ended
 		defer close(drained)
 		p.health.stopping.Store(true)
 		p.log.Info("stopping: finishing the passes under way, releasing the lease", "serving admission for", p.opts.ShutdownDelay.String())

@@ -82,7 +82,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 }
 
 // Misuse is an error in what the user asked for, not in what happened.
-type Misuse struct{ Err error }
+type Misuse struct{ Err error } //nolint:errname // reads as what it is: operator.Misuse
 
 func (m *Misuse) Error() string { return m.Err.Error() }
 func (m *Misuse) Unwrap() error { return m.Err }

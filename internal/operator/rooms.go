@@ -63,7 +63,7 @@ func cloneSet() Room {
 		Name: "cloneset",
 		Help: "keeps the pods of CloneSets",
 		CRDs: []string{"clonesets.apps.kruise.io"},
-		Start: func(ctx context.Context, d Deps) error {
+		Start: func(_ context.Context, d Deps) error {
 			room := cloneset.New(cloneset.Deps{Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock})
 			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("cloneset")), room.Watches()...)
 		},

@@ -170,6 +170,7 @@ func (f *Frame[T]) answer(ctx context.Context, m *memo, v verdict, after time.Du
 		after = soonest(after, max(v.after, time.Millisecond))
 	case outcomeStalled:
 		logf.FromContext(ctx).V(1).Info("stalled", "why", err.Error())
+	default:
 	}
 	return ctrl.Result{RequeueAfter: after}, nil
 }

@@ -59,7 +59,11 @@ func newStage(t *testing.T) *stage {
 		WithInterceptorFuncs(interceptor.Funcs{
 			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 				if s.lag != nil {
-					s.lag.DeepCopyInto(obj.(*appsv1beta1.CloneSet))
+					into, ok := obj.(*appsv1beta1.CloneSet)
+					if !ok {
+						return fmt.Errorf("read into %T", obj)
+					}
+					s.lag.DeepCopyInto(into)
 					return nil
 				}
 				return c.Get(ctx, key, obj, opts...)
@@ -288,7 +292,7 @@ func TestEventsFollowTheStatus(t *testing.T) {
 
 func TestStalledIsToldOnceForEachGeneration(t *testing.T) {
 	s := newStage(t)
-	s.room = func(_ context.Context, cs *appsv1beta1.CloneSet) (reconcile.Result, error) {
+	s.room = func(context.Context, *appsv1beta1.CloneSet) (reconcile.Result, error) {
 		return reconcile.Result{}, reconcile.Stalled("InvalidSelector", errors.New("spec.selector matches nothing"))
 	}
 	for range 3 {

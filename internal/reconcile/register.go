@@ -62,7 +62,7 @@ func Register[T client.Object](mgr manager.Manager, f *Frame[T], watches ...Watc
 		return fmt.Errorf("register controller %s: make a discovery client: %w", f.opts.Name, err)
 	}
 	f.opts.Metrics.setEnabled(f.opts.Name, false)
-	return mgr.Add(&gate{
+	err = mgr.Add(&gate{
 		wait: func(ctx context.Context) error {
 			log := mgr.GetLogger().WithValues("controller", f.opts.Name, "kind", gvk.GroupKind().String(), "version", gvk.Version)
 			told := false
@@ -92,6 +92,10 @@ func Register[T client.Object](mgr manager.Manager, f *Frame[T], watches ...Watc
 			return nil
 		},
 	})
+	if err != nil {
+		return fmt.Errorf("register controller %s: %w", f.opts.Name, err)
+	}
+	return nil
 }
 
 // gate runs on every replica, so that the caches of those that do not lead are warm when they take over.
@@ -106,7 +110,7 @@ func (g *gate) NeedLeaderElection() bool        { return false }
 func serves(d discovery.ServerResourcesInterface, gvk schema.GroupVersionKind) (bool, error) {
 	list, err := d.ServerResourcesForGroupVersion(gvk.GroupVersion().String())
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("ask for %s: %w", gvk.GroupVersion(), err)
 	}
 	for _, r := range list.APIResources {
 		if r.Kind == gvk.Kind {

@@ -118,8 +118,9 @@ func weight(o outcome) int {
 		return 2
 	case outcomeStalled:
 		return 1
+	default:
+		return 0
 	}
-	return 0
 }
 
 // leaves undoes errors.Join and errors that wrap several; an error that wraps one stays whole, with its text.

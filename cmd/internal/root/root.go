@@ -56,8 +56,8 @@ func newVersion(streams genericiooptions.IOStreams) *cobra.Command {
 		Short: "Print the version of this build",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(streams.Out, "holdfast", operator.Version())
-			return err
+			fmt.Fprintln(streams.Out, "holdfast", operator.Version())
+			return nil
 		},
 	}
 }

@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -33,34 +32,37 @@ func Apply(ctx context.Context, c client.Client, o Options, w io.Writer) error {
 	if err := checkDefinitions(ctx, c, manifests, o.TakeOver); err != nil {
 		return err
 	}
-	namespace := &corev1.Namespace{}
-	err = c.Get(ctx, types.NamespacedName{Name: o.SystemNamespace}, namespace)
-	if err == nil && namespace.DeletionTimestamp != nil && !o.DryRun {
+	if !o.DryRun {
 		if err := waitNamespaceGone(ctx, c, o.SystemNamespace, w); err != nil {
 			return err
 		}
+		if err := freeAddresses(ctx, c, manifests); err != nil {
+			return err
+		}
 	}
-	if err := freeAddresses(ctx, c, manifests, o.DryRun); err != nil {
+	webhooks := slices.IndexFunc(manifests, func(m Manifest) bool { return m.Step == stepWebhooks })
+	if webhooks < 0 {
+		webhooks = len(manifests)
+	}
+	if err := applyAll(ctx, c, manifests[:webhooks], o.DryRun, w); err != nil {
 		return err
 	}
-	waited := false
-	for _, m := range manifests {
-		if m.Step == stepWebhooks && !waited {
-			waited = true
-			if err := waitRollout(ctx, c, o, w); err != nil {
-				return err
-			}
-		}
-		if err := apply(ctx, c, m.Object, o.DryRun, w); err != nil {
-			return err
-		}
+	if err := waitRollout(ctx, c, o, w); err != nil {
+		return err
 	}
-	if !waited {
-		if err := waitRollout(ctx, c, o, w); err != nil {
-			return err
-		}
+	if err := applyAll(ctx, c, manifests[webhooks:], o.DryRun, w); err != nil {
+		return err
 	}
 	return waitInjected(ctx, c, o, w, manifests)
+}
+
+func applyAll(ctx context.Context, c client.Client, manifests []Manifest, dryRun bool, w io.Writer) error {
+	for _, m := range manifests {
+		if err := apply(ctx, c, m.Object, dryRun, w); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func apply(ctx context.Context, c client.Client, object client.Object, dryRun bool, w io.Writer) error {
@@ -93,8 +95,10 @@ func apply(ctx context.Context, c client.Client, object client.Object, dryRun bo
 	if dryRun {
 		suffix = " (dry run)"
 	}
-	_, err = fmt.Fprintf(w, "applied %s%s\n", label, suffix)
-	return err
+	if _, err := fmt.Fprintf(w, "applied %s%s\n", label, suffix); err != nil {
+		return fmt.Errorf("tell the progress: %w", err)
+	}
+	return nil
 }
 
 // checkDefinitions looks at the CRDs of the cluster before anything is written.
@@ -118,53 +122,6 @@ func checkDefinitions(ctx context.Context, c client.Client, manifests []Manifest
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// freeAddresses clears the URLs of an operator that ran beside the cluster: a webhook has either a URL or a Service, and
-// applying our manifests would leave both.
-func freeAddresses(ctx context.Context, c client.Client, manifests []Manifest, dryRun bool) error {
-	if dryRun {
-		return nil
-	}
-	for _, m := range manifests {
-		key := client.ObjectKeyFromObject(m.Object)
-		var have client.Object
-		var err error
-		byURL := false
-		switch m.Object.(type) {
-		case *apiextensionsv1.CustomResourceDefinition:
-			crd := &apiextensionsv1.CustomResourceDefinition{}
-			err = c.Get(ctx, key, crd)
-			if err == nil && convertedByURL(crd) {
-				patch := []byte(`{"spec":{"conversion":{"strategy":"None","webhook":null}}}`)
-				err = c.Patch(ctx, crd, client.RawPatch(types.MergePatchType, patch))
-			}
-		case *admissionregistrationv1.MutatingWebhookConfiguration:
-			config := &admissionregistrationv1.MutatingWebhookConfiguration{}
-			err, have = c.Get(ctx, key, config), config
-			for _, hook := range config.Webhooks {
-				byURL = byURL || hook.ClientConfig.URL != nil
-			}
-		case *admissionregistrationv1.ValidatingWebhookConfiguration:
-			config := &admissionregistrationv1.ValidatingWebhookConfiguration{}
-			err, have = c.Get(ctx, key, config), config
-			for _, hook := range config.Webhooks {
-				byURL = byURL || hook.ClientConfig.URL != nil
-			}
-		}
-		if err == nil && byURL {
-			err = c.Delete(ctx, have)
-		}
-		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("clear the address of an operator beside the cluster from %s: %w", key.Name, err)
-		}
-	}
-	return nil
-}
-
-func convertedByURL(crd *apiextensionsv1.CustomResourceDefinition) bool {
-	c := crd.Spec.Conversion
-	return c != nil && c.Webhook != nil && c.Webhook.ClientConfig != nil && c.Webhook.ClientConfig.URL != nil
 }
 
 // mayReplace tells why the definition of the cluster must not be replaced with ours, or nil.

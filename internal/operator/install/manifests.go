@@ -149,7 +149,7 @@ func access(o Options) ([]client.Object, error) {
 	}
 	subject := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: o.SystemNamespace, Name: name}}
 	out := []client.Object{account}
-	for _, document := range strings.Split(string(roles), "\n---\n") {
+	for document := range strings.SplitSeq(string(roles), "\n---\n") {
 		var kind metav1.TypeMeta
 		if err := yaml.Unmarshal([]byte(document), &kind); err != nil {
 			return nil, fmt.Errorf("read the generated roles: %w", err)

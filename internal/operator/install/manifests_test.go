@@ -2,6 +2,7 @@ package install_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +24,7 @@ func printed(t *testing.T, o install.Options) map[string]map[string]any {
 		t.Fatal(err)
 	}
 	objects := map[string]map[string]any{}
-	for _, document := range strings.Split(out.String(), "---\n") {
+	for document := range strings.SplitSeq(out.String(), "---\n") {
 		if strings.TrimSpace(document) == "" {
 			continue
 		}
@@ -35,7 +36,7 @@ func printed(t *testing.T, o install.Options) map[string]map[string]any {
 		if !ok {
 			t.Fatalf("an object without metadata: %s", document)
 		}
-		key := object["kind"].(string) + "/" + metadata["name"].(string)
+		key := fmt.Sprint(object["kind"], "/", metadata["name"])
 		if _, twice := objects[key]; twice {
 			t.Errorf("%s is printed twice", key)
 		}
@@ -145,7 +146,7 @@ func rules(t *testing.T) []rbacv1.PolicyRule {
 		t.Fatal(err)
 	}
 	var all []rbacv1.PolicyRule
-	for _, document := range strings.Split(string(text), "\n---\n") {
+	for document := range strings.SplitSeq(string(text), "\n---\n") {
 		role := rbacv1.ClusterRole{}
 		if err := yaml.Unmarshal([]byte(document), &role); err != nil {
 			t.Fatal(err)
@@ -216,7 +217,7 @@ func TestRightsAreUsed(t *testing.T) {
 			strings.Contains(path, "testkit") || strings.Contains(path, "/cli/") || strings.Contains(path, "/install/") {
 			return err
 		}
-		text, err := os.ReadFile(path)
+		text, err := os.ReadFile(path) //nolint:gosec // our own sources
 		code.Write(text)
 		return err
 	})

@@ -50,13 +50,8 @@ func Remove(ctx context.Context, c client.Client, o RemoveOptions, w io.Writer) 
 			"Leave --delete-crds out to keep them, or give --delete-objects as well", left)
 	}
 	r := &remover{client: c, dryRun: o.DryRun, out: w}
-	for _, object := range []client.Object{
-		&admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{},
-	} {
-		object.SetName(operator.ConfigurationName)
-		if err := r.remove(ctx, object); err != nil {
-			return err
-		}
+	if err := r.removeHooks(ctx); err != nil {
+		return err
 	}
 	if o.DeleteObjects {
 		if err := r.removeObjects(ctx, present); err != nil {
@@ -67,10 +62,8 @@ func Remove(ctx context.Context, c client.Client, o RemoveOptions, w io.Writer) 
 		return err
 	}
 	if o.DeleteCRDs {
-		for _, kind := range present {
-			if err := r.remove(ctx, &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: kind.crd}}); err != nil {
-				return err
-			}
+		if err := r.removeDefinitions(ctx, present); err != nil {
+			return err
 		}
 	}
 	if err := r.removeNamespace(ctx, o.SystemNamespace); err != nil {
@@ -184,6 +177,27 @@ func (r *remover) remove(ctx context.Context, object client.Object) error {
 		return fmt.Errorf("delete %s: %w", label, err)
 	}
 	return r.say("deleted %s", label)
+}
+
+func (r *remover) removeHooks(ctx context.Context) error {
+	for _, object := range []client.Object{
+		&admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{},
+	} {
+		object.SetName(operator.ConfigurationName)
+		if err := r.remove(ctx, object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *remover) removeDefinitions(ctx context.Context, kinds kindCounts) error {
+	for _, kind := range kinds {
+		if err := r.remove(ctx, &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: kind.crd}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // removeObjects deletes the objects of our kinds and waits until they are gone.

@@ -8,11 +8,8 @@ import (
 	"strings"
 	"time"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -41,7 +38,7 @@ func poll(ctx context.Context, w io.Writer, what string, ask func(context.Contex
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return fmt.Errorf("%s: not ready in time; last seen: %s", what, told)
 			}
-			return ctx.Err()
+			return fmt.Errorf("wait for %s: %w", what, ctx.Err())
 		case <-time.After(pollInterval):
 		}
 	}
@@ -55,7 +52,7 @@ func waitRollout(ctx context.Context, c client.Client, o Options, w io.Writer) e
 	return poll(ctx, w, "operator", func(ctx context.Context) (bool, string, error) {
 		d := &appsv1.Deployment{}
 		if err := c.Get(ctx, types.NamespacedName{Namespace: o.SystemNamespace, Name: name}, d); err != nil {
-			return false, "", err
+			return false, "", fmt.Errorf("read its Deployment: %w", err)
 		}
 		if d.Status.ObservedGeneration < d.Generation {
 			return false, "rolling out", nil // the figures are those of the revision before
@@ -103,13 +100,22 @@ func lastWords(status corev1.ContainerStatus, otherwise string) string {
 
 // waitNamespaceGone waits for the end of a namespace that an uninstallation deleted just before: nothing can be made in it.
 func waitNamespaceGone(ctx context.Context, c client.Client, name string, w io.Writer) error {
-	return poll(ctx, w, "namespace "+name, func(ctx context.Context) (bool, string, error) {
+	leaving := func(ctx context.Context) (bool, error) {
 		namespace := &corev1.Namespace{}
-		err := c.Get(ctx, types.NamespacedName{Name: name}, namespace)
-		if apierrors.IsNotFound(err) {
-			return true, "free", nil
+		if err := c.Get(ctx, types.NamespacedName{Name: name}, namespace); client.IgnoreNotFound(err) != nil {
+			return false, fmt.Errorf("read namespace %s: %w", name, err)
 		}
-		return err == nil && namespace.DeletionTimestamp == nil, "being deleted", err
+		return namespace.DeletionTimestamp != nil, nil
+	}
+	if is, err := leaving(ctx); err != nil || !is {
+		return err
+	}
+	return poll(ctx, w, "namespace "+name, func(ctx context.Context) (bool, string, error) {
+		is, err := leaving(ctx)
+		if err != nil || is {
+			return false, "being deleted", err
+		}
+		return true, "gone", nil
 	})
 }
 
@@ -130,55 +136,4 @@ func waitInjected(ctx context.Context, c client.Client, o Options, w io.Writer, 
 		}
 		return true, "ready", nil
 	})
-}
-
-// unready tells what an object still lacks.
-func unready(ctx context.Context, c client.Client, object client.Object, certified bool) (string, error) {
-	key := client.ObjectKeyFromObject(object)
-	var bundles [][]byte
-	switch object.(type) {
-	case *admissionregistrationv1.MutatingWebhookConfiguration:
-		config := &admissionregistrationv1.MutatingWebhookConfiguration{}
-		if err := c.Get(ctx, key, config); err != nil {
-			return "", client.IgnoreNotFound(err)
-		}
-		for _, hook := range config.Webhooks {
-			bundles = append(bundles, hook.ClientConfig.CABundle)
-		}
-	case *admissionregistrationv1.ValidatingWebhookConfiguration:
-		config := &admissionregistrationv1.ValidatingWebhookConfiguration{}
-		if err := c.Get(ctx, key, config); err != nil {
-			return "", client.IgnoreNotFound(err)
-		}
-		for _, hook := range config.Webhooks {
-			bundles = append(bundles, hook.ClientConfig.CABundle)
-		}
-	case *apiextensionsv1.CustomResourceDefinition:
-		crd := &apiextensionsv1.CustomResourceDefinition{}
-		err := c.Get(ctx, key, crd)
-		if apierrors.IsNotFound(err) || (err == nil && !established(crd)) {
-			return fmt.Sprintf("definition %s is not served yet", key.Name), nil
-		}
-		if err != nil {
-			return "", err
-		}
-		if conversion := crd.Spec.Conversion; conversion != nil && conversion.Webhook != nil {
-			bundles = append(bundles, conversion.Webhook.ClientConfig.CABundle)
-		}
-	}
-	for _, bundle := range bundles {
-		if certified && len(bundle) == 0 {
-			return fmt.Sprintf("the certificate is not in %s yet", key.Name), nil
-		}
-	}
-	return "", nil
-}
-
-func established(crd *apiextensionsv1.CustomResourceDefinition) bool {
-	for _, condition := range crd.Status.Conditions {
-		if condition.Type == apiextensionsv1.Established {
-			return condition.Status == apiextensionsv1.ConditionTrue
-		}
-	}
-	return false
 }
