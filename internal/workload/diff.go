@@ -62,10 +62,10 @@ func match(set Set, state State) *division {
 	for i := range state.Members {
 		m := &state.Members[i]
 		switch {
-		case m.Named || set.Named[m.Pod.Name]:
-			d.named = append(d.named, m)
 		case set.IgnoreLeaving && m.State == appsv1beta1.LifecycleStatePreparingDelete:
 			d.surplus = append(d.surplus, m) // it goes on leaving, and its place is free already
+		case m.Named || set.Named[m.Pod.Name]:
+			d.named = append(d.named, m)
 		case m.Revision == state.Update.Name:
 			updated = append(updated, m)
 		default:
@@ -82,7 +82,7 @@ func match(set Set, state State) *division {
 
 	// Pods made as surge for a change in place only stand in until it is done: they fill no slot while an outdated pod
 	// could be changed to fill it.
-	standIns := d.standIns(len(updated), len(outdated), wantNew)
+	standIns := d.standIns(updated, outdated, wantNew)
 	fill := min(len(updated)-standIns, wantNew)
 	keep := min(len(outdated), wantOld)
 	d.updates = min(wantNew-fill, len(outdated)-keep)
@@ -107,25 +107,29 @@ func settle(supply, demand int) (int, int) {
 	return supply - met, demand - met
 }
 
-func (d *division) standIns(updated, outdated, wantNew int) int {
-	beyond := updated + outdated + len(d.named) - len(d.set.Slots)
-	if d.set.Limits.Unavailable > 0 || !d.updatesInPlace() || beyond <= 0 || updated >= wantNew+beyond {
+// standIns is how many updated pods only stand in. Those that say so do; a surge pod made for a pod that is replaced takes
+// its slot.
+func (d *division) standIns(updated, outdated []*Member, wantNew int) int {
+	beyond := len(updated) + len(outdated) + len(d.named) - len(d.set.Slots)
+	inPlace := slices.ContainsFunc(outdated, func(m *Member) bool {
+		path, known := d.state.Paths[m.Revision]
+		return known && len(path.Blocked) == 0
+	})
+	if d.set.Limits.Unavailable > 0 || d.set.Hold != "" || d.set.Change == appsv1beta1.RecreatePodUpdatePolicy ||
+		!inPlace || beyond <= 0 || len(updated) >= wantNew+beyond {
 		return 0
 	}
-	return min(d.set.Limits.Surge, beyond, updated)
-}
-
-// updatesInPlace reports whether outdated pods are changed in place.
-func (d *division) updatesInPlace() bool {
-	if d.set.Change == appsv1beta1.RecreatePodUpdatePolicy || d.set.Hold != "" {
-		return false
-	}
-	for name, path := range d.state.Paths {
-		if name != d.state.Update.Name && len(path.Blocked) == 0 {
-			return true
+	marked := 0
+	for _, m := range updated {
+		if d.isStandIn(m.Pod) {
+			marked++
 		}
 	}
-	return false
+	return min(d.set.Limits.Surge, beyond, marked)
+}
+
+func (d *division) isStandIn(p *corev1.Pod) bool {
+	return p.Annotations[StandIn] == d.state.Update.Name
 }
 
 // choose picks the pods behind the numbers: the least missed are surplus, and of the rest the first in update order are
@@ -141,8 +145,7 @@ func (d *division) choose(updated, outdated []*Member, spareNew, spareOld int) {
 	}
 	leaving := order.By(func(p *corev1.Pod) bool { return hook.State(p) == appsv1beta1.LifecycleStatePreparingDelete })
 	// A pod that only stood in goes before those it stood in for, although these were ready for a shorter time by then.
-	standIn := order.By(func(p *corev1.Pod) bool { return p.Annotations[StandIn] == d.state.Update.Name })
-	least := order.Chain(leaving, standIn, order.LeastMissed(all))
+	least := order.Chain(leaving, order.By(d.isStandIn), order.LeastMissed(all))
 	if spareNew > 0 {
 		sortMembers(updated, least)
 		d.surplus = append(d.surplus, updated[:spareNew]...)

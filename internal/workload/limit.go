@@ -108,7 +108,7 @@ func (l *limiter) step(c Change) {
 	}
 	l.touched[c.Member] = true
 	leaving := c.Member.State == appsv1beta1.LifecycleStatePreparingDelete
-	if c.Spare && c.Member.Revision == l.state.Update.Name && l.standIns > 0 && !leaving {
+	if c.Spare && c.Member.Pod.Annotations[StandIn] == l.state.Update.Name && l.standIns > 0 && !leaving {
 		l.standIns--
 		l.hold(c, appsv1beta1.HeldBySurge, "it stands in until the others are changed in place")
 		l.touched[c.Member] = false
@@ -247,7 +247,7 @@ func (l *limiter) births(changes []Change) {
 			l.hold(c, appsv1beta1.HeldByTermination, "its volumes are still used by %s, which is terminating", waiting)
 		default:
 			l.starting++
-			l.plan.Births = append(l.plan.Births, Birth{ID: ids[i], Revision: revision, StandIn: i >= wanted && l.standIns > 0})
+			l.plan.Births = append(l.plan.Births, Birth{ID: ids[i], Revision: revision, StandIn: i >= wanted && i-wanted < l.standIns})
 		}
 	}
 }

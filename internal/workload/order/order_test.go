@@ -159,7 +159,9 @@ func TestTrailingNumber(t *testing.T) {
 }
 
 func TestScatter(t *testing.T) {
-	term := func(key string) appsv1beta1.UpdateScatterTerm { return appsv1beta1.UpdateScatterTerm{Key: key, Value: "1"} }
+	term := func(key string) appsv1beta1.UpdateScatterTerm {
+		return appsv1beta1.UpdateScatterTerm{Key: key, Value: "1"}
+	}
 	for _, test := range []struct {
 		reason, x, y string // names of the pods with the label x=1, or y=1
 		terms        appsv1beta1.UpdateScatterStrategy
