@@ -1,19 +1,25 @@
 package workload
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/pod"
 	"github.com/holdfast-io/holdfast/internal/testkit"
+	"github.com/holdfast-io/holdfast/internal/workload/hook"
+	"github.com/holdfast-io/holdfast/internal/workload/revision"
 )
 
 // bench is the engine on a real API server, with a set of pods and no room around it.
@@ -27,6 +33,7 @@ type bench struct {
 	slots  int
 	claims []corev1.PersistentVolumeClaim
 	limit  *int32
+	more   func(set *Set) // what else the set wants
 }
 
 func newBench(t *testing.T, slots int) *bench {
@@ -79,6 +86,9 @@ func (b *bench) pass() error {
 	set := Set{Slots: make([]Slot, b.slots), Change: inPlace, Claims: b.claims, Limits: Limits{Unavailable: b.slots, Starting: -1}}
 	for i := range set.Slots {
 		set.Slots[i].Revision = state.Update.Name
+	}
+	if b.more != nil {
+		b.more(&set)
 	}
 	return b.engine.Act(b.t.Context(), src, state, Limit(set, state, Diff(set, state), at))
 }
@@ -286,4 +296,124 @@ func TestHistory(t *testing.T) {
 		t.Errorf("got %d revisions, numbers %v", got, numbers)
 	}
 	b.engine.Forget(client.ObjectKeyFromObject(b.owner))
+}
+
+func (b *bench) image(tag string) {
+	b.t.Helper()
+	b.update(b.owner, func() { b.owner.Spec.Template.Spec.Containers[0].Image = "registry.local/web:" + tag })
+}
+
+func TestATemplateThatComesBackIsTheNewestRevision(t *testing.T) {
+	b := newBench(t, 1)
+	for _, tag := range []string{"v1", "v2", "v1"} {
+		b.image(tag)
+		b.passes()
+	}
+	for _, rev := range b.revisions() {
+		if newest := strings.Contains(string(rev.Data.Raw), "web:v1"); newest != (rev.Revision == 3) {
+			t.Errorf("revision %s has number %d", rev.Name, rev.Revision)
+		}
+	}
+	if got := b.pods()[0]; len(b.revisions()) != 2 || got.Spec.Containers[0].Image != "registry.local/web:v1" {
+		t.Errorf("got %d revisions, and the pod runs %s", len(b.revisions()), got.Spec.Containers[0].Image)
+	}
+}
+
+func TestARevisionNameThatIsTaken(t *testing.T) {
+	b := newBench(t, 1)
+	src := b.source()
+	rev, err := revision.New(src.Owner, src.Kind, src.Template, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rev.OwnerReferences, rev.Data.Raw = nil, []byte(`{"spec":{"template":{"spec":{"containers":[]}}}}`)
+	if err := b.env.Client.Create(t.Context(), rev); err != nil {
+		t.Fatal(err)
+	}
+	b.passes()
+	if p := b.pods()[0]; p.Labels[appsv1.ControllerRevisionHashLabelKey] == rev.Name {
+		t.Errorf("the pod says that it runs %s, which is somebody else's", rev.Name)
+	}
+}
+
+func TestPodsThatTheAPIServerRefuses(t *testing.T) {
+	b := newBench(t, 20)
+	b.update(b.owner, func() {
+		b.owner.Spec.Template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "none", MountPath: "/x"}}
+	})
+	for range 2 {
+		var failed *Error
+		if err := b.pass(); !errors.As(err, &failed) || !apierrors.IsInvalid(failed.Scale) || failed.Update != nil {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if m := b.engine.memory(b.owner); m.window != 1 {
+		t.Errorf("it goes on trying %d at a time", m.window)
+	}
+}
+
+func TestGatesAndHooksAreWritten(t *testing.T) {
+	b := newBench(t, 1)
+	h := &appsv1beta1.LifecycleHook{LabelsHandler: map[string]string{"hold": "on"}, MarkPodNotReady: true}
+	b.more = func(set *Set) {
+		set.Lifecycle = &appsv1beta1.Lifecycle{PreDelete: h, InPlaceUpdate: h, PreNormal: h}
+		set.Gates = []corev1.PodConditionType{appsv1beta1.KruisePodReady, appsv1beta1.InPlaceUpdateReady}
+	}
+	look := func(when, state, shared, place string) {
+		t.Helper()
+		b.passes()
+		p := b.pods()[0]
+		if got := string(hook.State(&p)); got != state {
+			t.Errorf("%s: state %q, want %q", when, got, state)
+		}
+		for kind, want := range map[corev1.PodConditionType]string{appsv1beta1.KruisePodReady: shared, appsv1beta1.InPlaceUpdateReady: place} {
+			if c := pod.Condition(&p, kind); c == nil || string(c.Status) != want {
+				t.Errorf("%s: %s is %v, want %s", when, kind, c, want)
+			}
+		}
+	}
+	hold := func(value string) {
+		t.Helper()
+		p := b.pods()[0]
+		b.update(&p, func() { p.Labels["hold"] = value })
+	}
+	look("created", "PreparingNormal", "True", "True")
+	hold("on")
+	look("complete", "Normal", "True", "True")
+	b.image("v2")
+	look("to be changed", "PreparingUpdate", "False", "True")
+	hold("off")
+	look("let pass", "Updating", "False", "False")
+	if got := b.pods()[0].Spec.Containers[0].Image; got != "registry.local/web:v2" {
+		t.Errorf("its image is %s", got)
+	}
+	hold("on")
+	b.slots = 0
+	look("to go", "PreparingDelete", "False", "False")
+	hold("off")
+	b.passes()
+	if pods := b.pods(); len(pods) > 0 && pods[0].DeletionTimestamp == nil {
+		t.Errorf("pod %s is still there", pods[0].Name)
+	}
+}
+
+func TestUnanswered(t *testing.T) {
+	for _, test := range []struct {
+		reason string
+		err    error
+		want   bool
+	}{
+		{"the connection broke", errors.New("EOF"), true},
+		{"the API server gave up half way", apierrors.NewInternalError(errors.New("etcd")), true},
+		{"a timeout", apierrors.NewTimeoutError("slow", 1), true},
+		{"refused", apierrors.NewForbidden(schema.GroupResource{}, "x", nil), false},
+		{"pushed back", apierrors.NewTooManyRequests("busy", 1), false},
+		{"a conflict", apierrors.NewConflict(schema.GroupResource{}, "x", nil), false},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			if got := unanswered(test.err); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
 }

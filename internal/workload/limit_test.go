@@ -455,3 +455,26 @@ func TestMembers(t *testing.T) {
 		t.Error("the label specified-delete counts whatever its value")
 	}
 }
+
+func TestUpdateOrder(t *testing.T) {
+	weight := func(text string) func(*corev1.Pod) int { // pods named in text go first, in its order
+		return func(p *corev1.Pod) int { return (strings.Index(text, p.Name) + 99) % 99 }
+	}
+	by := func(text string) func(*Set) {
+		return func(s *Set) { s.First = func(a, b *corev1.Pod) int { return weight(text)(a) - weight(text)(b) } }
+	}
+	run(t, []scene{
+		{reason: "without an order, those that are missed least", pods: "a/v1 b/v1! c/v1", slots: 3, unavailable: 3,
+			want: "replace b then v2; replace c then v2; replace a then v2"},
+		{reason: "priorities come first", pods: "a/v1 b/v1 c/v1", slots: 3, unavailable: 3, set: by("bac"),
+			want: "replace b then v2; replace a then v2; replace c then v2"},
+		{reason: "but not before pods that are half way", pods: "a/v1 b/v1 c/v1+", slots: 3, unavailable: 3, set: by("bac"),
+			want: "replace c then v2; replace b then v2; replace a then v2"},
+		{reason: "scattered, those half way first all the same", pods: "a/v1 b/v1 c/v1+", slots: 3, unavailable: 3,
+			set: func(s *Set) {
+				by("abc")(s)
+				s.Scatter = appsv1beta1.UpdateScatterStrategy{{Key: "app", Value: "web"}}
+			},
+			want: "replace c then v2; replace a then v2; replace b then v2"},
+	})
+}
