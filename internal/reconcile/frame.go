@@ -41,7 +41,7 @@ type Options struct {
 	// Metrics to count in; without them nothing is counted.
 	Metrics *Metrics
 	// StatusInterval is how long after a status write a change of mere counters waits; a changed observedGeneration,
-	// condition or other text is written at once. Default 500 ms; negative: never waits.
+	// condition or other text is written at once. Default 1 s; negative: never waits.
 	StatusInterval time.Duration
 	// Spacing is the time between the beginnings of two passes over one object, so that bursts of events fold into one.
 	// The first pass comes at once. Default 50 ms; negative: none.
@@ -58,7 +58,7 @@ func (o Options) withDefaults() Options {
 		o.Clock = clock.RealClock{}
 	}
 	if o.StatusInterval == 0 {
-		o.StatusInterval = 500 * time.Millisecond
+		o.StatusInterval = time.Second
 	}
 	if o.Spacing == 0 {
 		o.Spacing = 50 * time.Millisecond

@@ -217,11 +217,11 @@ func TestCountersWaitAndAreFlushed(t *testing.T) {
 	step("the first status goes at once", 1, time.Hour)
 	ready = 1
 	s.clock.SetTime(s.clock.Now().Add(100 * time.Millisecond))
-	step("a counter waits for the rest of the interval", 1, 400*time.Millisecond)
+	step("a counter waits for the rest of the interval", 1, 900*time.Millisecond)
 	ready = 2
 	s.clock.SetTime(s.clock.Now().Add(100 * time.Millisecond))
-	step("and with it the next one", 1, 300*time.Millisecond)
-	s.clock.SetTime(s.clock.Now().Add(300 * time.Millisecond))
+	step("and with it the next one", 1, 800*time.Millisecond)
+	s.clock.SetTime(s.clock.Now().Add(800 * time.Millisecond))
 	step("then both are written", 2, time.Hour)
 	ready, observed = 3, 2
 	step("an observed generation takes the counters along at once", 3, time.Hour)

@@ -102,7 +102,18 @@ func TestRandomFaultsRepeatWithTheirSeed(t *testing.T) {
 	}
 }
 
+func TestMatrixTriesEveryWrite(t *testing.T) {
+	tries(t, 5)
+}
+
 func TestMatrixTriesEveryWriteWithEveryFault(t *testing.T) {
+	t.Setenv("HOLDFAST_FAULTS", "all")
+	tries(t, 5*len(testkit.AllFaults()))
+}
+
+// tries runs the matrix over five writes and counts the different faults that struck.
+func tries(t *testing.T, want int) {
+	t.Helper()
 	config, _ := countingServer(t)
 	struck := map[string]bool{}
 	testkit.Matrix(t, func(t *testing.T, f *testkit.Faults) {
@@ -117,9 +128,8 @@ func TestMatrixTriesEveryWriteWithEveryFault(t *testing.T) {
 			struck[s] = true
 		}
 	})
-	want := 5 * len(testkit.AllFaults())
 	if testing.Short() {
-		want = len(testkit.AllFaults())
+		want /= 5
 	}
 	if len(struck) != want {
 		t.Errorf("%d different faults struck, want %d: %v", len(struck), want, struck)

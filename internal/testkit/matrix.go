@@ -12,8 +12,9 @@ import (
 // and its own controller, sends the controller's requests through f, and asserts its end by itself.
 type Scenario func(t *testing.T, f *Faults)
 
-// Matrix runs a scenario once without faults, to count its writes, and then once for each of these writes and each fault.
-// The faults' plan is enumerated, so nothing here is left to chance. With -short only every fifth write is tried.
+// Matrix runs a scenario once without faults, to count its writes, and then again with one of these writes going wrong. The
+// plan is enumerated, so nothing here is left to chance: every write goes wrong, the faults taking turns from a seed on, and
+// with HOLDFAST_FAULTS=all every write goes wrong in every way. -short tries every fifth write.
 func Matrix(t *testing.T, scenario Scenario) {
 	t.Helper()
 	var writes []string
@@ -27,21 +28,40 @@ func Matrix(t *testing.T, scenario Scenario) {
 	if len(writes) == 0 {
 		t.Fatal("the scenario wrote nothing through its Faults: is its client made from Faults.Config?")
 	}
+	for _, plan := range plans(t, len(writes)) {
+		t.Run(fmt.Sprintf("write %d %s", plan.write, plan.fault), func(t *testing.T) {
+			f := NewFaults(map[int]Fault{plan.write: plan.fault})
+			scenario(t, f)
+			if len(f.Struck()) == 0 {
+				t.Logf("this run wrote less than the one without faults (%d writes): the fault never struck", len(f.Writes()))
+			}
+		})
+	}
+}
+
+// plan is one write and what happens to it.
+type plan struct {
+	write int
+	fault Fault
+}
+
+func plans(t *testing.T, writes int) (all []plan) {
+	t.Helper()
+	faults := AllFaults()
 	stride := 1
 	if testing.Short() {
 		stride = 5
 	}
-	for n := 0; n < len(writes); n += stride {
-		for _, fault := range AllFaults() {
-			t.Run(fmt.Sprintf("write %d %s", n, fault), func(t *testing.T) {
-				f := NewFaults(map[int]Fault{n: fault})
-				scenario(t, f)
-				if len(f.Struck()) == 0 {
-					t.Logf("this run wrote less than the one without faults (%d writes): the fault never struck", len(f.Writes()))
-				}
-			})
+	every := os.Getenv("HOLDFAST_FAULTS") == "all"
+	seed, _ := Seed(t)
+	for n := 0; n < writes; n += stride {
+		for i, fault := range faults {
+			if every || (uint64(n)+seed)%uint64(len(faults)) == uint64(i) {
+				all = append(all, plan{n, fault})
+			}
 		}
 	}
+	return all
 }
 
 // RandomMatrix runs a scenario several times with faults by chance. The seed of each run is in its name and its log; set

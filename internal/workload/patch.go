@@ -63,7 +63,9 @@ func (e *Engine) patchPod(ctx context.Context, m *memory, p *corev1.Pod, body pa
 		return err
 	}
 	m.wrote(podKind, fresh.ResourceVersion)
-	p.ResourceVersion = fresh.ResourceVersion
+	// The node answers a write of ours at once with one of its own: what follows in the same step must not expect the version
+	// that this write left behind. That the pod was as it was looked at, this write has shown, or did not need.
+	p.ResourceVersion = ""
 	return nil
 }
 
