@@ -55,10 +55,20 @@ const OwnerIndex = "holdfast.io/owner-uid"
 // orphan is the index value of objects without a controller.
 const orphan = "none"
 
-// IndexOwner computes the value of OwnerIndex.
+// PullFor is the label of a pod that only brings an image to a node; its value is the UID of the set it does so for.
+const PullFor = "holdfast.io/pull-for"
+
+// PullIndex is the value of OwnerIndex of the pods that bring images to nodes for a set.
+func PullIndex(set types.UID) string { return "pull-for/" + string(set) }
+
+// IndexOwner computes the value of OwnerIndex. Pods that bring images are apart from the orphans: they have no controller
+// either, and a selector that only says what pods must not be would match them.
 func IndexOwner(o client.Object) []string {
 	if ref := metav1.GetControllerOfNoCopy(o); ref != nil {
 		return []string{string(ref.UID)}
+	}
+	if set := o.GetLabels()[PullFor]; set != "" {
+		return []string{PullIndex(types.UID(set))}
 	}
 	return []string{orphan}
 }
@@ -75,6 +85,11 @@ func Index(ctx context.Context, indexer client.FieldIndexer) error {
 
 // Forget drops what is remembered of a workload that is gone.
 func (e *Engine) Forget(key types.NamespacedName) { e.memories.forget(key) }
+
+// WrotePod makes the next pass over the owner wait until the cache shows a pod that was written beside the engine.
+func (e *Engine) WrotePod(owner client.Object, resourceVersion string) {
+	e.memory(owner).wrote(podKind, resourceVersion)
+}
 
 func (e *Engine) memory(owner client.Object) *memory {
 	return e.memories.of(client.ObjectKeyFromObject(owner), owner.GetUID())

@@ -183,12 +183,16 @@ func templateNamed(cs *appsv1beta1.CloneSet, name string) *corev1.PersistentVolu
 func warn(cs *appsv1beta1.CloneSet) (warnings []string) {
 	rolling := ptr.Deref(cs.Spec.UpdateStrategy.RollingUpdate, appsv1beta1.RollingUpdateCloneSetStrategy{})
 	if s := rolling.InPlaceUpdateStrategy; s != nil {
-		if s.ImagePreDownloadParallelism != nil || s.ImagePreDownloadTimeoutSeconds != nil || s.ImagePreDownloadMinUpdatedReadyPods != nil {
-			warnings = append(warnings, "spec.updateStrategy.rollingUpdate.inPlaceUpdateStrategy: images are not downloaded in advance "+
-				"by this release; each pod pulls its new image while it is being updated")
+		const path = "spec.updateStrategy.rollingUpdate.inPlaceUpdateStrategy."
+		recreate := rolling.PodUpdatePolicy == appsv1beta1.RecreatePodUpdatePolicy
+		switch {
+		case s.ImagePreDownloadParallelism != nil && recreate:
+			warnings = append(warnings, path+"imagePreDownloadParallelism has no effect while podUpdatePolicy is ReCreate")
+		case s.ImagePreDownloadParallelism == nil && (s.ImagePreDownloadTimeoutSeconds != nil || s.ImagePreDownloadMinUpdatedReadyPods != nil):
+			warnings = append(warnings, path+"imagePreDownloadTimeoutSeconds and imagePreDownloadMinUpdatedReadyPods have no effect without imagePreDownloadParallelism")
 		}
-		if s.GracePeriodSeconds > 0 && rolling.PodUpdatePolicy == appsv1beta1.RecreatePodUpdatePolicy {
-			warnings = append(warnings, "spec.updateStrategy.rollingUpdate.inPlaceUpdateStrategy.gracePeriodSeconds has no effect while podUpdatePolicy is ReCreate")
+		if s.GracePeriodSeconds > 0 && recreate {
+			warnings = append(warnings, path+"gracePeriodSeconds has no effect while podUpdatePolicy is ReCreate")
 		}
 	}
 	return warnings

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
@@ -115,9 +116,16 @@ func TestWhatTheSchemaCannotSay(t *testing.T) {
 			func(cs set) {
 				cs.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claimTemplate("data", "2Gi")}
 			}, nil},
-		{"images in advance", nil, func(cs set) {
+		{"images ahead of changes in place", nil, func(cs set) {
+			cs.Spec.UpdateStrategy.RollingUpdate.PodUpdatePolicy = "InPlaceIfPossible"
 			cs.Spec.UpdateStrategy.RollingUpdate.InPlaceUpdateStrategy = &appsv1beta1.InPlaceUpdateStrategy{ImagePreDownloadParallelism: parse("1")}
-		}, []string{"warning: spec.updateStrategy.rollingUpdate.inPlaceUpdateStrategy: images are not downloaded in advance"}},
+		}, nil},
+		{"images ahead of new pods", nil, func(cs set) {
+			cs.Spec.UpdateStrategy.RollingUpdate.InPlaceUpdateStrategy = &appsv1beta1.InPlaceUpdateStrategy{ImagePreDownloadParallelism: parse("1")}
+		}, []string{"warning: spec.updateStrategy.rollingUpdate.inPlaceUpdateStrategy.imagePreDownloadParallelism has no effect while podUpdatePolicy is ReCreate"}},
+		{"a timeout of nothing", nil, func(cs set) {
+			cs.Spec.UpdateStrategy.RollingUpdate.InPlaceUpdateStrategy = &appsv1beta1.InPlaceUpdateStrategy{ImagePreDownloadTimeoutSeconds: ptr.To[int32](9)}
+		}, []string{"have no effect without imagePreDownloadParallelism"}},
 		{"grace without in place", nil, func(cs set) {
 			cs.Spec.UpdateStrategy.RollingUpdate.InPlaceUpdateStrategy = &appsv1beta1.InPlaceUpdateStrategy{GracePeriodSeconds: 5}
 		}, []string{"gracePeriodSeconds has no effect"}},

@@ -16,6 +16,7 @@ import (
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 	"github.com/holdfast-io/holdfast/internal/workload"
+	"github.com/holdfast-io/holdfast/internal/workload/pull"
 )
 
 // Kind of the objects that this room keeps.
@@ -46,24 +47,30 @@ type Deps struct {
 // +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;create;patch;delete
 type Reconciler struct {
 	engine *workload.Engine
+	puller *pull.Puller
 	clock  clock.PassiveClock
 }
 
 // New makes the reconciler.
 func New(d Deps) *Reconciler {
+	engine := &workload.Engine{Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock}
 	return &Reconciler{
-		engine: &workload.Engine{Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock},
+		engine: engine,
+		puller: &pull.Puller{Client: d.Client, Wrote: engine.WrotePod, Clock: d.Clock},
 		clock:  d.Clock,
 	}
 }
 
 // Forget drops what is remembered of a set that is gone.
-func (r *Reconciler) Forget(key types.NamespacedName) { r.engine.Forget(key) }
+func (r *Reconciler) Forget(key types.NamespacedName) {
+	r.engine.Forget(key)
+	r.puller.Forget(key)
+}
 
 // Reconcile is one pass: observe, decide, act, report.
 func (r *Reconciler) Reconcile(ctx context.Context, cs *appsv1beta1.CloneSet) (reconcile.Result, error) {
 	if cs.DeletionTimestamp != nil {
-		return reconcile.Result{}, nil // the garbage collector takes the pods
+		return reconcile.Result{}, r.puller.Stop(ctx, cs) // the garbage collector takes the other pods, or is told to leave them
 	}
 	src, err := source(cs)
 	if err != nil {
@@ -79,11 +86,27 @@ func (r *Reconciler) Reconcile(ctx context.Context, cs *appsv1beta1.CloneSet) (r
 		return r.stalled(cs, "InvalidStrategy", err)
 	}
 	err = r.engine.Act(ctx, src, state, plan)
+	plan = r.predownload(ctx, cs, state, plan)
 	again := report(cs, state, plan, err, now)
 	if err != nil {
 		return reconcile.Result{}, verdict(err)
 	}
 	return reconcile.After(again), nil
+}
+
+// predownload brings the images of changes that wait to the nodes, and adds to the plan what that waits for.
+func (r *Reconciler) predownload(ctx context.Context, cs *appsv1beta1.CloneSet, state workload.State, plan workload.Plan) workload.Plan {
+	var strategy *appsv1beta1.InPlaceUpdateStrategy
+	if rolling := cs.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
+		strategy = rolling.InPlaceUpdateStrategy
+	}
+	owner := pull.Owner{Object: cs, Kind: kind, Template: &cs.Spec.Template}
+	held, again := r.puller.Bring(ctx, owner, pull.NewWish(strategy, state, plan))
+	plan.Held = append(plan.Held, held...)
+	if again > 0 && (plan.Again == 0 || again < plan.Again) {
+		plan.Again = again
+	}
+	return plan
 }
 
 // stalled says that nothing goes on until the user acts.

@@ -11,13 +11,17 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/workload/pull"
 )
 
-// podOwners maps a pod to its CloneSet; a pod without a controller to those that would adopt it.
+// podOwners maps a pod to its CloneSet, a pod that pulls an image too; a pod without a controller to those that would adopt it.
 func (r *Reconciler) podOwners(owner handler.MapFunc) handler.MapFunc {
 	return func(ctx context.Context, obj client.Object) []ctrl.Request {
 		if metav1.GetControllerOfNoCopy(obj) != nil {
 			return owner(ctx, obj)
+		}
+		if set, pulls := pull.Set(obj, kind.GroupKind()); pulls {
+			return []ctrl.Request{{NamespacedName: set}}
 		}
 		if len(obj.GetLabels()) == 0 {
 			return nil
