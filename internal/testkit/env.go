@@ -44,7 +44,8 @@ func newEnv() (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := server.config
+	config := rest.CopyConfig(server.config)
+	config.QPS = -1 // a test makes many clients, each of which learns the API anew: what they may ask is not what is tested
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
