@@ -84,7 +84,9 @@ func TestReadySince(t *testing.T) {
 
 func TestDeletionCost(t *testing.T) {
 	for text, want := range map[string]int32{"": 0, "10": 10, "-7": -7, "much": 0, "99999999999": 0} {
-		p := testkit.Pod(func(p *corev1.Pod) { p.Annotations = map[string]string{"controller.kubernetes.io/pod-deletion-cost": text} })
+		p := testkit.Pod(func(p *corev1.Pod) {
+			p.Annotations = map[string]string{"controller.kubernetes.io/pod-deletion-cost": text}
+		})
 		if got := pod.DeletionCost(p); got != want {
 			t.Errorf("%q costs %d, want %d", text, got, want)
 		}
@@ -141,8 +143,10 @@ func TestWaiting(t *testing.T) {
 	}
 	waits := func(reason string) func(*corev1.Pod) {
 		return func(p *corev1.Pod) {
-			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", Image: "web:v1",
-				State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: "in 10s"}}}}
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{
+				Name: "main", Image: "web:v1",
+				State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: "in 10s"}},
+			}}
 		}
 	}
 	inInit := func(p *corev1.Pod) {
@@ -163,8 +167,10 @@ func TestWaiting(t *testing.T) {
 		{"a node", unscheduled("0/3 nodes are available"), pod.Scheduling, "0/3 nodes are available"},
 		{"a claim, says the scheduler", unscheduled("pod has unbound immediate PersistentVolumeClaims"), pod.Claim, "unbound"},
 		{"an image", waits("ErrImagePull"), pod.Image, "container main cannot get image web:v1: it cannot be pulled"},
-		{"the same while the kubelet waits for its next attempt", waits("ImagePullBackOff"), pod.Image,
-			"container main cannot get image web:v1: it cannot be pulled"},
+		{
+			"the same while the kubelet waits for its next attempt", waits("ImagePullBackOff"), pod.Image,
+			"container main cannot get image web:v1: it cannot be pulled",
+		},
 		{"an image of an init container", inInit, pod.Image, "web:v1"},
 		{"an image with a name that is none", waits("InvalidImageName"), pod.Image, "InvalidImageName"},
 		{"a container that crashes", crashed, pod.Starting, "container main does not stay up: CrashLoopBackOff, its last exit code was 3"},

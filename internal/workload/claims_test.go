@@ -35,8 +35,10 @@ func TestClaims(t *testing.T) {
 		{reason: "of two the first", pods: "a/v2", claims: "c b a", slots: 2, reuse: true, births: "b", spent: "c"},
 		{reason: "kept for as long as pods are missing", claims: "a b", slots: 2, reuse: true, births: "a b"},
 		{reason: "a claim that is being deleted is no use", pods: "a/v2", claims: "a b~", slots: 2, reuse: true, births: "new"},
-		{reason: "a pod on its way out keeps its claim, and the next pod waits for it", pods: "a/v2 b/v2~", claims: "a b", slots: 2, reuse: true,
-			held: "create: Termination"},
+		{
+			reason: "a pod on its way out keeps its claim, and the next pod waits for it", pods: "a/v2 b/v2~", claims: "a b", slots: 2, reuse: true,
+			held: "create: Termination",
+		},
 		{reason: "a pod that waits for a node may lack a claim", pods: "a/v2?", claims: "", slots: 1, lacks: "a"},
 		{reason: "a claim that is not bound is told", pods: "a/v2", claims: "a?", slots: 1, held: "refresh: PVC"},
 	} {
@@ -46,10 +48,12 @@ func TestClaims(t *testing.T) {
 			}}
 			set, state := s.wanted(), NewState(&metav1.ObjectMeta{Name: "web", UID: "uid"})
 			state.Current, state.Update = revisionNamed("v2"), revisionNamed("v2")
-			for _, word := range strings.Fields(test.claims) {
+			for word := range strings.FieldsSeq(test.claims) {
 				id := strings.TrimRight(word, "~?")
-				c := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data-web-" + id,
-					Labels: map[string]string{appsv1beta1.CloneSetInstanceID: id}}}
+				c := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{
+					Name:   "data-web-" + id,
+					Labels: map[string]string{appsv1beta1.CloneSetInstanceID: id},
+				}}
 				c.Status.Phase = corev1.ClaimBound
 				if strings.HasSuffix(word, "~") {
 					c.DeletionTimestamp = &metav1.Time{Time: at}

@@ -68,8 +68,10 @@ func (b *bench) source() Source {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return Source{Owner: b.owner, Kind: appsv1beta1.SchemeGroupVersion.WithKind("CloneSet"), Selector: selector,
-		Labels: b.owner.Spec.Selector.MatchLabels, Template: &b.owner.Spec.Template, Claims: b.claims, HistoryLimit: b.limit}
+	return Source{
+		Owner: b.owner, Kind: appsv1beta1.SchemeGroupVersion.WithKind("CloneSet"), Selector: selector,
+		Labels: b.owner.Spec.Selector.MatchLabels, Template: &b.owner.Spec.Template, Claims: b.claims, HistoryLimit: b.limit,
+	}
 }
 
 // pass observes, decides and acts once.
@@ -231,7 +233,9 @@ func TestAClaimInUseIsNeverDeleted(t *testing.T) {
 	b.claims = []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: corev1.PersistentVolumeClaimSpec{
 		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 		Resources: corev1.VolumeResourceRequirements{
-			Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}}}}}
+			Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+		},
+	}}}
 	b.passes()
 	if err := b.cache.CatchUp(t.Context()); err != nil {
 		t.Fatal(err)
@@ -260,7 +264,8 @@ func TestResizeInPlace(t *testing.T) {
 	cpu := func(requests, limits string) func() {
 		return func() {
 			b.owner.Spec.Template.Spec.Containers[0].Resources = corev1.ResourceRequirements{
-				Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(limits), corev1.ResourceMemory: resource.MustParse("1Gi")}}
+				Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(limits), corev1.ResourceMemory: resource.MustParse("1Gi")},
+			}
 			if requests != "" {
 				b.owner.Spec.Template.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(requests)}
 			}

@@ -68,8 +68,10 @@ func (e *Engine) inherit(ctx context.Context, src Source, m *memory) error {
 			return err
 		}
 		fresh := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: rev.Namespace, Name: rev.Name}}
-		body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": rev.UID, "resourceVersion": rev.ResourceVersion,
-			"ownerReferences": []any{metav1.NewControllerRef(src.Owner, src.Kind)}}})
+		body, err := json.Marshal(map[string]any{"metadata": map[string]any{
+			"uid": rev.UID, "resourceVersion": rev.ResourceVersion,
+			"ownerReferences": []any{metav1.NewControllerRef(src.Owner, src.Kind)},
+		}})
 		if err != nil {
 			return fmt.Errorf("encode the patch of ControllerRevision %s/%s: %w", rev.Namespace, rev.Name, err)
 		}

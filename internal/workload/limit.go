@@ -199,8 +199,10 @@ func (l *limiter) next(c Change) (Step, Held) {
 	if by := hook.Held(h, c.Member.Pod); by != "" {
 		if c.Member.State == preparing {
 			l.refreshGates(c.Member, preparing)
-			return s, Held{Change: c, Reason: appsv1beta1.HeldByHook,
-				Message: fmt.Sprintf("the pod is %s; its hook holds it until %s is removed", preparing, by)}
+			return s, Held{
+				Change: c, Reason: appsv1beta1.HeldByHook,
+				Message: fmt.Sprintf("the pod is %s; its hook holds it until %s is removed", preparing, by),
+			}
 		}
 		s.Mark = preparing
 		s.Conditions = hook.Gates(l.set.Lifecycle, c.Member.Pod, preparing, inplace.Unready(c.Member.Pod), l.now)
@@ -219,8 +221,10 @@ func (l *limiter) next(c Change) (Step, Held) {
 	}
 	if s.Update.Wait > 0 && !s.Update.Unready {
 		l.again(s.Update.Wait)
-		return s, Held{Change: c, Reason: appsv1beta1.HeldByGrace,
-			Message: fmt.Sprintf("the pod is out of service for gracePeriodSeconds (%s) before it is changed", l.set.Grace)}
+		return s, Held{
+			Change: c, Reason: appsv1beta1.HeldByGrace,
+			Message: fmt.Sprintf("the pod is out of service for gracePeriodSeconds (%s) before it is changed", l.set.Grace),
+		}
 	}
 	return s, Held{}
 }
@@ -310,8 +314,10 @@ func (l *limiter) refresh() {
 			continue
 		}
 		if m.Phase == inplace.NextBatch {
-			l.plan.Steps = append(l.plan.Steps, Step{Change: Change{Verb: Update, Member: m, Revision: m.Revision,
-				Why: "containers of the next launch priority"}, Update: inplace.Step{Patch: true}})
+			l.plan.Steps = append(l.plan.Steps, Step{Change: Change{
+				Verb: Update, Member: m, Revision: m.Revision,
+				Why: "containers of the next launch priority",
+			}, Update: inplace.Step{Patch: true}})
 			continue
 		}
 		mark := hook.Next(l.set.Lifecycle, m.Pod, m.Phase == inplace.Idle)

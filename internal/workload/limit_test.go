@@ -162,105 +162,183 @@ func TestScaling(t *testing.T) {
 		{reason: "to nothing, however small maxUnavailable is", pods: "a/v2 b/v2 c/v2", unavailable: 1, want: "delete c; delete b; delete a"},
 		{reason: "scaled down, the unready goes first and costs nothing", pods: "a/v2! b/v2 c/v2", slots: 2, want: "delete a"},
 		{reason: "scaled down, the pending goes first", pods: "a/v2! b/v2? c/v2", slots: 2, want: "delete b"},
-		{reason: "scaled down, outdated pods go before updated ones", pods: "a/v2! b/v1 c/v1", slots: 2, unavailable: 1,
-			want: "delete c; hold b: Budget"},
+		{
+			reason: "scaled down, outdated pods go before updated ones", pods: "a/v2! b/v1 c/v1", slots: 2, unavailable: 1,
+			want: "delete c; hold b: Budget",
+		},
 		{reason: "a node with many pods gives one first", pods: "a/v2@n1 b/v2@n2 c/v2@n1", slots: 2, want: "delete c"},
-		{reason: "creations are paced by the pods that start", pods: "a/v2 b/v2!", slots: 5, starting: 2,
-			want: "create v2; hold create: ScaleStrategy; hold create: ScaleStrategy"},
-		{reason: "a paced replacement is made when the place is empty", pods: "a/v1 b/v2", slots: 2, unavailable: 1, starting: 1,
-			want: "replace a"},
-		{reason: "scaled up half way, an old slot is filled with the old revision", pods: "a/v1 b/v2", slots: 4, old: 2, unavailable: 1,
-			want: "create v1; create v2; hold a: Partition"},
-		{reason: "a paused set scales", pods: "a/v1 b/v1", slots: 3, unavailable: 1,
+		{
+			reason: "creations are paced by the pods that start", pods: "a/v2 b/v2!", slots: 5, starting: 2,
+			want: "create v2; hold create: ScaleStrategy; hold create: ScaleStrategy",
+		},
+		{
+			reason: "a paced replacement is made when the place is empty", pods: "a/v1 b/v2", slots: 2, unavailable: 1, starting: 1,
+			want: "replace a",
+		},
+		{
+			reason: "scaled up half way, an old slot is filled with the old revision", pods: "a/v1 b/v2", slots: 4, old: 2, unavailable: 1,
+			want: "create v1; create v2; hold a: Partition",
+		},
+		{
+			reason: "a paused set scales", pods: "a/v1 b/v1", slots: 3, unavailable: 1,
 			set:  func(s *Set) { s.Hold = appsv1beta1.HeldByPaused },
-			want: "create v2; hold b: Paused; hold a: Paused"},
+			want: "create v2; hold b: Paused; hold a: Paused",
+		},
 	})
 }
 
 func TestRecreate(t *testing.T) {
 	run(t, []scene{
-		{reason: "one at a time, its successor in the same pass", pods: "a/v1 b/v1 c/v1", slots: 3, unavailable: 1,
-			want: "replace c then v2; hold b: Budget; hold a: Budget"},
-		{reason: "what is unavailable takes the budget", pods: "a/v1 b/v1 c/v2!", slots: 3, unavailable: 1,
-			want: "hold b: Budget; hold a: Budget"},
-		{reason: "a missing pod takes the budget", pods: "a/v1 b/v1", slots: 3, unavailable: 1,
-			want: "create v2; hold b: Budget; hold a: Budget"},
-		{reason: "an outdated pod that is not available goes without asking", pods: "a/v1 b/v1! c/v2!", slots: 3, unavailable: 1,
-			want: "replace b then v2; hold a: Budget"},
-		{reason: "surge first where nothing may be missing", pods: "a/v1 b/v1 c/v1", slots: 3, surge: 1,
-			want: "create v2; hold c: Budget; hold b: Budget; hold a: Budget"},
-		{reason: "the surge is not there yet", pods: "a/v1 b/v1 c/v1 d/v2!", slots: 3, surge: 1,
-			want: "hold c: Budget; hold b: Budget; hold a: Budget"},
-		{reason: "the surge is there and an old one goes", pods: "a/v1 b/v1 c/v1 d/v2", slots: 3, surge: 1,
-			want: "delete c; hold b: Budget; hold a: Budget"},
-		{reason: "the last outdated pod within the budget needs no surge", pods: "a/v1 b/v2 c/v2", slots: 3, unavailable: 1, surge: 1,
-			want: "replace a then v2"},
-		{reason: "surge and budget together", pods: "a/v1 b/v1 c/v1", slots: 3, unavailable: 1, surge: 1,
-			want: "replace c then v2; create v2; hold b: Budget; hold a: Budget"},
-		{reason: "paused holds the rest", pods: "a/v1 b/v2", slots: 2, unavailable: 1,
+		{
+			reason: "one at a time, its successor in the same pass", pods: "a/v1 b/v1 c/v1", slots: 3, unavailable: 1,
+			want: "replace c then v2; hold b: Budget; hold a: Budget",
+		},
+		{
+			reason: "what is unavailable takes the budget", pods: "a/v1 b/v1 c/v2!", slots: 3, unavailable: 1,
+			want: "hold b: Budget; hold a: Budget",
+		},
+		{
+			reason: "a missing pod takes the budget", pods: "a/v1 b/v1", slots: 3, unavailable: 1,
+			want: "create v2; hold b: Budget; hold a: Budget",
+		},
+		{
+			reason: "an outdated pod that is not available goes without asking", pods: "a/v1 b/v1! c/v2!", slots: 3, unavailable: 1,
+			want: "replace b then v2; hold a: Budget",
+		},
+		{
+			reason: "surge first where nothing may be missing", pods: "a/v1 b/v1 c/v1", slots: 3, surge: 1,
+			want: "create v2; hold c: Budget; hold b: Budget; hold a: Budget",
+		},
+		{
+			reason: "the surge is not there yet", pods: "a/v1 b/v1 c/v1 d/v2!", slots: 3, surge: 1,
+			want: "hold c: Budget; hold b: Budget; hold a: Budget",
+		},
+		{
+			reason: "the surge is there and an old one goes", pods: "a/v1 b/v1 c/v1 d/v2", slots: 3, surge: 1,
+			want: "delete c; hold b: Budget; hold a: Budget",
+		},
+		{
+			reason: "the last outdated pod within the budget needs no surge", pods: "a/v1 b/v2 c/v2", slots: 3, unavailable: 1, surge: 1,
+			want: "replace a then v2",
+		},
+		{
+			reason: "surge and budget together", pods: "a/v1 b/v1 c/v1", slots: 3, unavailable: 1, surge: 1,
+			want: "replace c then v2; create v2; hold b: Budget; hold a: Budget",
+		},
+		{
+			reason: "paused holds the rest", pods: "a/v1 b/v2", slots: 2, unavailable: 1,
 			set:  func(s *Set) { s.Hold = appsv1beta1.HeldByPaused },
-			want: "hold a: Paused"},
-		{reason: "on delete, what is gone comes back updated", pods: "a/v1 b/v1~", slots: 2, unavailable: 1,
+			want: "hold a: Paused",
+		},
+		{
+			reason: "on delete, what is gone comes back updated", pods: "a/v1 b/v1~", slots: 2, unavailable: 1,
 			set:  func(s *Set) { s.Hold = appsv1beta1.HeldByOnDelete },
-			want: "create v2; hold a: OnDelete"},
-		{reason: "claims to be reused are free only when the old pod is gone", pods: "a/v1 b/v2", slots: 2, unavailable: 1,
+			want: "create v2; hold a: OnDelete",
+		},
+		{
+			reason: "claims to be reused are free only when the old pod is gone", pods: "a/v1 b/v2", slots: 2, unavailable: 1,
 			set:  func(s *Set) { s.ReuseClaims, s.Claims = true, make([]corev1.PersistentVolumeClaim, 1) },
-			want: "replace a"},
+			want: "replace a",
+		},
 	})
 }
 
 func TestPartition(t *testing.T) {
 	run(t, []scene{
-		{reason: "keeps so many old pods", pods: "a/v1 b/v1 c/v1", slots: 3, old: 2, unavailable: 3,
-			want: "replace c then v2; hold b: Partition; hold a: Partition"},
-		{reason: "of all replicas changes nothing", pods: "a/v1 b/v1", slots: 2, old: 2, unavailable: 2,
-			want: "hold a: Partition; hold b: Partition"},
-		{reason: "raised later takes nothing back", pods: "a/v2 b/v2 c/v1", slots: 3, old: 2, unavailable: 1,
-			want: "hold c: Partition"},
-		{reason: "a named old pod comes back old", pods: "a/v1* b/v2 c/v2", slots: 3, old: 1, unavailable: 1,
-			want: "replace a then v1"},
-		{reason: "a named new pod comes back new", pods: "a/v1 b/v2* c/v2", slots: 3, old: 1, unavailable: 1,
-			want: "replace b then v2; hold a: Partition"},
-		{reason: "of two named old pods only as many as it keeps come back old", pods: "a/v1* b/v1* c/v2", slots: 3, old: 1, unavailable: 2,
-			want: "replace a then v1; replace b then v2"},
-		{reason: "scaled down, the old ones beyond it go", pods: "a/v1 b/v1 c/v1 d/v2 e/v2", slots: 3, old: 1, unavailable: 1,
-			want: "delete c; delete b; hold a: Partition"},
+		{
+			reason: "keeps so many old pods", pods: "a/v1 b/v1 c/v1", slots: 3, old: 2, unavailable: 3,
+			want: "replace c then v2; hold b: Partition; hold a: Partition",
+		},
+		{
+			reason: "of all replicas changes nothing", pods: "a/v1 b/v1", slots: 2, old: 2, unavailable: 2,
+			want: "hold a: Partition; hold b: Partition",
+		},
+		{
+			reason: "raised later takes nothing back", pods: "a/v2 b/v2 c/v1", slots: 3, old: 2, unavailable: 1,
+			want: "hold c: Partition",
+		},
+		{
+			reason: "a named old pod comes back old", pods: "a/v1* b/v2 c/v2", slots: 3, old: 1, unavailable: 1,
+			want: "replace a then v1",
+		},
+		{
+			reason: "a named new pod comes back new", pods: "a/v1 b/v2* c/v2", slots: 3, old: 1, unavailable: 1,
+			want: "replace b then v2; hold a: Partition",
+		},
+		{
+			reason: "of two named old pods only as many as it keeps come back old", pods: "a/v1* b/v1* c/v2", slots: 3, old: 1, unavailable: 2,
+			want: "replace a then v1; replace b then v2",
+		},
+		{
+			reason: "scaled down, the old ones beyond it go", pods: "a/v1 b/v1 c/v1 d/v2 e/v2", slots: 3, old: 1, unavailable: 1,
+			want: "delete c; delete b; hold a: Partition",
+		},
 	})
 }
 
 func TestInPlace(t *testing.T) {
 	run(t, []scene{
-		{reason: "one at a time", pods: "a/v1 b/v1 c/v1", slots: 3, unavailable: 1, set: inPlaceSet,
-			want: "update c; hold b: Budget; hold a: Budget"},
-		{reason: "the pod on its way counts as unavailable", pods: "a/v1 b/v1 c/v2^", slots: 3, unavailable: 1, set: inPlaceSet,
-			want: "hold b: Budget; hold a: Budget; hold c: Update"},
-		{reason: "surge is not used while some may be missing", pods: "a/v1 b/v1 c/v1", slots: 3, unavailable: 1, surge: 1, set: inPlaceSet,
-			want: "update c; hold b: Budget; hold a: Budget"},
-		{reason: "where nothing may be missing a pod stands in", pods: "a/v1 b/v1 c/v1", slots: 3, surge: 1, set: inPlaceSet,
-			want: "create v2 to stand in; hold c: Budget; hold b: Budget; hold a: Budget"},
-		{reason: "the pod that stands in stays until the end", pods: "a/v1 b/v1 c/v1 d/v2", slots: 3, surge: 1, set: inPlaceSet,
-			state: standIn("d"), want: "update c; hold d: Surge; hold b: Budget; hold a: Budget"},
-		{reason: "a surge pod for one that is replaced takes its place, although others could change in place", pods: "a/v1 b/v0 c/v2 d/v2",
-			slots: 3, surge: 1, set: inPlaceSet, want: "delete b; hold a: Budget"},
-		{reason: "the last one on its way is not taken for the pod too many", pods: "a/v2^ b/v2 c/v2 d/v2", slots: 3, surge: 1,
-			set: inPlaceSet, state: standIn("d"), want: "hold d: Budget; hold a: Update"},
-		{reason: "at the end the one that stood in goes", pods: "d/v2 a/v2 b/v2 c/v2", slots: 3, surge: 1,
-			set: inPlaceSet, state: standIn("d"), want: "delete d"},
-		{reason: "a pod that is not available is changed without anybody standing in", pods: "a/v1!", slots: 1, surge: 1, set: inPlaceSet,
-			want: "update a"},
-		{reason: "scaled down half way, one old pod and the stand-in leave their turn", pods: "a/v2 b/v1 c/v1 d/v2", slots: 2, surge: 1,
-			set: inPlaceSet, state: standIn("d"), want: "delete c; update b; hold d: Surge"},
-		{reason: "what cannot be changed in place is replaced", pods: "a/v1 b/v2", slots: 2, unavailable: 1, set: inPlaceSet,
-			state: blocked, want: "replace a then v2"},
-		{reason: "or is held where it must be in place", pods: "a/v1 b/v2", slots: 2, unavailable: 1,
+		{
+			reason: "one at a time", pods: "a/v1 b/v1 c/v1", slots: 3, unavailable: 1, set: inPlaceSet,
+			want: "update c; hold b: Budget; hold a: Budget",
+		},
+		{
+			reason: "the pod on its way counts as unavailable", pods: "a/v1 b/v1 c/v2^", slots: 3, unavailable: 1, set: inPlaceSet,
+			want: "hold b: Budget; hold a: Budget; hold c: Update",
+		},
+		{
+			reason: "surge is not used while some may be missing", pods: "a/v1 b/v1 c/v1", slots: 3, unavailable: 1, surge: 1, set: inPlaceSet,
+			want: "update c; hold b: Budget; hold a: Budget",
+		},
+		{
+			reason: "where nothing may be missing a pod stands in", pods: "a/v1 b/v1 c/v1", slots: 3, surge: 1, set: inPlaceSet,
+			want: "create v2 to stand in; hold c: Budget; hold b: Budget; hold a: Budget",
+		},
+		{
+			reason: "the pod that stands in stays until the end", pods: "a/v1 b/v1 c/v1 d/v2", slots: 3, surge: 1, set: inPlaceSet,
+			state: standIn("d"), want: "update c; hold d: Surge; hold b: Budget; hold a: Budget",
+		},
+		{
+			reason: "a surge pod for one that is replaced takes its place, although others could change in place", pods: "a/v1 b/v0 c/v2 d/v2",
+			slots: 3, surge: 1, set: inPlaceSet, want: "delete b; hold a: Budget",
+		},
+		{
+			reason: "the last one on its way is not taken for the pod too many", pods: "a/v2^ b/v2 c/v2 d/v2", slots: 3, surge: 1,
+			set: inPlaceSet, state: standIn("d"), want: "hold d: Budget; hold a: Update",
+		},
+		{
+			reason: "at the end the one that stood in goes", pods: "d/v2 a/v2 b/v2 c/v2", slots: 3, surge: 1,
+			set: inPlaceSet, state: standIn("d"), want: "delete d",
+		},
+		{
+			reason: "a pod that is not available is changed without anybody standing in", pods: "a/v1!", slots: 1, surge: 1, set: inPlaceSet,
+			want: "update a",
+		},
+		{
+			reason: "scaled down half way, one old pod and the stand-in leave their turn", pods: "a/v2 b/v1 c/v1 d/v2", slots: 2, surge: 1,
+			set: inPlaceSet, state: standIn("d"), want: "delete c; update b; hold d: Surge",
+		},
+		{
+			reason: "what cannot be changed in place is replaced", pods: "a/v1 b/v2", slots: 2, unavailable: 1, set: inPlaceSet,
+			state: blocked, want: "replace a then v2",
+		},
+		{
+			reason: "or is held where it must be in place", pods: "a/v1 b/v2", slots: 2, unavailable: 1,
 			set:   func(s *Set) { s.Change = appsv1beta1.InPlaceOnlyPodUpdatePolicy },
-			state: blocked, want: "hold a: InPlaceOnly"},
-		{reason: "a revision that nobody knows is replaced", pods: "a/v0 b/v2", slots: 2, unavailable: 1, set: inPlaceSet,
-			want: "replace a then v2"},
-		{reason: "metadata alone costs no budget", pods: "a/v1 b/v1", slots: 2, unavailable: 1, set: inPlaceSet, state: metadataOnly,
-			want: "update b; update a"},
-		{reason: "an image that cannot be had is named, and its pod can be changed again", pods: "a/v1! b/v2!", slots: 2, unavailable: 1,
-			set: inPlaceSet, state: unpulled, want: "update a; hold b: Image"},
+			state: blocked, want: "hold a: InPlaceOnly",
+		},
+		{
+			reason: "a revision that nobody knows is replaced", pods: "a/v0 b/v2", slots: 2, unavailable: 1, set: inPlaceSet,
+			want: "replace a then v2",
+		},
+		{
+			reason: "metadata alone costs no budget", pods: "a/v1 b/v1", slots: 2, unavailable: 1, set: inPlaceSet, state: metadataOnly,
+			want: "update b; update a",
+		},
+		{
+			reason: "an image that cannot be had is named, and its pod can be changed again", pods: "a/v1! b/v2!", slots: 2, unavailable: 1,
+			set: inPlaceSet, state: unpulled, want: "update a; hold b: Image",
+		},
 	})
 }
 
@@ -284,7 +362,8 @@ func metadataOnly(s *State) {
 func unpulled(s *State) {
 	for i := range s.Members {
 		s.Members[i].Pod.Status.ContainerStatuses[0].State = corev1.ContainerState{
-			Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"}}
+			Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"},
+		}
 	}
 }
 
@@ -303,11 +382,15 @@ func TestNamed(t *testing.T) {
 		{reason: "the budget holds for it", pods: "a/v2* b/v2! c/v2", slots: 3, unavailable: 1, want: "hold a: Budget"},
 		{reason: "surge covers it", pods: "a/v2* b/v2 c/v2", slots: 3, surge: 1, want: "create v2; hold a: Budget"},
 		{reason: "and then it goes", pods: "a/v2* b/v2 c/v2 d/v2", slots: 3, surge: 1, want: "delete a"},
-		{reason: "it goes even while paused", pods: "a/v1* b/v1", slots: 2, unavailable: 1,
+		{
+			reason: "it goes even while paused", pods: "a/v1* b/v1", slots: 2, unavailable: 1,
 			set:  func(s *Set) { s.Hold = appsv1beta1.HeldByPaused },
-			want: "replace a then v2; hold b: Paused"},
-		{reason: "named pods are taken before outdated ones", pods: "a/v2* b/v1 c/v1", slots: 3, unavailable: 1,
-			want: "replace a then v2; hold c: Budget; hold b: Budget"},
+			want: "replace a then v2; hold b: Paused",
+		},
+		{
+			reason: "named pods are taken before outdated ones", pods: "a/v2* b/v1 c/v1", slots: 3, unavailable: 1,
+			want: "replace a then v2; hold c: Budget; hold b: Budget",
+		},
 	})
 }
 
@@ -324,30 +407,45 @@ func TestHooks(t *testing.T) {
 		{reason: "it is the same pod at every pass", pods: "a/v2% b/v2", slots: 1, unavailable: 1, set: hooked, want: "hold a: Hook"},
 		{reason: "let go by its hook, it goes", pods: "a/v2 b/v2%", slots: 1, unavailable: 1, want: "delete b"},
 		{reason: "wanted again, it is taken back", pods: "a/v2 b/v2%", slots: 2, unavailable: 1, set: hooked, want: "refresh b as Normal"},
-		{reason: "left out of the count, it is replaced and goes on leaving", pods: "a/v2 b/v2%", slots: 2, unavailable: 1, set: ignoring,
-			want: "create v2; hold b: Hook"},
-		{reason: "left out of the count, it never stands in", pods: "a/v1 b/v2%", slots: 1, surge: 1,
+		{
+			reason: "left out of the count, it is replaced and goes on leaving", pods: "a/v2 b/v2%", slots: 2, unavailable: 1, set: ignoring,
+			want: "create v2; hold b: Hook",
+		},
+		{
+			reason: "left out of the count, it never stands in", pods: "a/v1 b/v2%", slots: 1, surge: 1,
 			set:  func(s *Set) { inPlaceSet(s); s.IgnoreLeaving = true },
-			want: "delete b; create v2 to stand in; hold a: Budget"},
-		{reason: "a pod to be changed is prepared first", pods: "a/v1 b/v1", slots: 2, unavailable: 1, set: hookedInPlace,
-			want: "ready b as PreparingUpdate; hold a: Budget"},
-		{reason: "and waits, first in the line", pods: "a/v1+ b/v1", slots: 2, unavailable: 1, set: hookedInPlace,
-			want: "hold a: Hook; hold b: Budget"},
-		{reason: "let pass by its hook, it is changed", pods: "a/v1+ b/v1", slots: 2, unavailable: 1,
+			want: "delete b; create v2 to stand in; hold a: Budget",
+		},
+		{
+			reason: "a pod to be changed is prepared first", pods: "a/v1 b/v1", slots: 2, unavailable: 1, set: hookedInPlace,
+			want: "ready b as PreparingUpdate; hold a: Budget",
+		},
+		{
+			reason: "and waits, first in the line", pods: "a/v1+ b/v1", slots: 2, unavailable: 1, set: hookedInPlace,
+			want: "hold a: Hook; hold b: Budget",
+		},
+		{
+			reason: "let pass by its hook, it is changed", pods: "a/v1+ b/v1", slots: 2, unavailable: 1,
 			set: func(s *Set) {
 				hookedInPlace(s)
 				s.Lifecycle.InPlaceUpdate.LabelsHandler = map[string]string{"hold": "on"}
 			},
-			want: "update a as Updating; hold b: Budget"},
-		{reason: "not to be changed any more, it is taken back", pods: "a/v1+ b/v1", slots: 2, old: 2, unavailable: 1, set: hookedInPlace,
-			want: "refresh a as Normal; hold a: Partition; hold b: Partition"},
-		{reason: "a pod half way to its replacement is not given up for another", pods: "a/v1% b/v1 c/v1", slots: 3, old: 2, unavailable: 1,
+			want: "update a as Updating; hold b: Budget",
+		},
+		{
+			reason: "not to be changed any more, it is taken back", pods: "a/v1+ b/v1", slots: 2, old: 2, unavailable: 1, set: hookedInPlace,
+			want: "refresh a as Normal; hold a: Partition; hold b: Partition",
+		},
+		{
+			reason: "a pod half way to its replacement is not given up for another", pods: "a/v1% b/v1 c/v1", slots: 3, old: 2, unavailable: 1,
 			set: func(s *Set) {
 				hooked(s)
 				s.First = func(a, b *corev1.Pod) int { return strings.Compare(b.Name, a.Name) }
 			},
-			want: "hold a: Hook; hold c: Partition; hold b: Partition"},
-		{reason: "created, and held by preNormal", pods: "a/v2 b/v2", slots: 2, unavailable: 1,
+			want: "hold a: Hook; hold c: Partition; hold b: Partition",
+		},
+		{
+			reason: "created, and held by preNormal", pods: "a/v2 b/v2", slots: 2, unavailable: 1,
 			set: func(s *Set) {
 				s.Lifecycle = &appsv1beta1.Lifecycle{PreNormal: &appsv1beta1.LifecycleHook{FinalizersHandler: []string{"x/y"}}}
 			},
@@ -355,8 +453,10 @@ func TestHooks(t *testing.T) {
 				s.Members[1].State, s.Members[1].Available = appsv1beta1.LifecycleStatePreparingNormal, false
 				s.Members[1].Pod.Labels[appsv1beta1.LifecycleStateKey] = "PreparingNormal"
 			},
-			want: "hold b: Hook"},
-		{reason: "changed, and held until its hook is complete again", pods: "a/v2", slots: 1, unavailable: 1,
+			want: "hold b: Hook",
+		},
+		{
+			reason: "changed, and held until its hook is complete again", pods: "a/v2", slots: 1, unavailable: 1,
 			set: func(s *Set) {
 				s.Lifecycle = &appsv1beta1.Lifecycle{InPlaceUpdate: &appsv1beta1.LifecycleHook{LabelsHandler: map[string]string{"hold": "on"}}}
 			},
@@ -364,7 +464,8 @@ func TestHooks(t *testing.T) {
 				s.Members[0].State, s.Members[0].Available = appsv1beta1.LifecycleStateUpdated, false
 				s.Members[0].Pod.Labels[appsv1beta1.LifecycleStateKey] = "Updated"
 			},
-			want: "hold a: Hook"},
+			want: "hold a: Hook",
+		},
 	})
 }
 
@@ -376,7 +477,8 @@ func gated(status corev1.ConditionStatus, since time.Time) func(*State) {
 			p.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: appsv1beta1.InPlaceUpdateReady}}
 			if status != "" {
 				p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
-					Type: appsv1beta1.InPlaceUpdateReady, Status: status, LastTransitionTime: metav1.NewTime(since)})
+					Type: appsv1beta1.InPlaceUpdateReady, Status: status, LastTransitionTime: metav1.NewTime(since),
+				})
 			}
 			s.Members[i] = NewMember(p, 0, at)
 		}
@@ -389,19 +491,31 @@ func TestGrace(t *testing.T) {
 		scene
 		again time.Duration
 	}{
-		{scene{reason: "a new pod gets its gate", pods: "a/v2", slots: 1, unavailable: 1, state: gated("", at),
-			want: "refresh a InPlaceUpdateReady=True"}, 0},
-		{scene{reason: "out of service first", pods: "a/v1", slots: 1, unavailable: 1, set: graceful, state: gated("True", at),
-			want: "ready a InPlaceUpdateReady=False"}, 30 * time.Second},
-		{scene{reason: "and for the whole grace", pods: "a/v1", slots: 1, unavailable: 1, set: graceful,
-			state: gated("False", at.Add(-10*time.Second)), want: "hold a: Grace"}, 20 * time.Second},
-		{scene{reason: "then it is changed", pods: "a/v1", slots: 1, unavailable: 1, set: graceful,
-			state: gated("False", at.Add(-30*time.Second)), want: "update a"}, 0},
-		{scene{reason: "without grace both at once", pods: "a/v1", slots: 1, unavailable: 1, set: inPlaceSet, state: gated("True", at),
-			want: "update a InPlaceUpdateReady=False"}, 0},
-		{scene{reason: "paused in its grace, it goes back into service", pods: "a/v1", slots: 1, unavailable: 1,
+		{scene{
+			reason: "a new pod gets its gate", pods: "a/v2", slots: 1, unavailable: 1, state: gated("", at),
+			want: "refresh a InPlaceUpdateReady=True",
+		}, 0},
+		{scene{
+			reason: "out of service first", pods: "a/v1", slots: 1, unavailable: 1, set: graceful, state: gated("True", at),
+			want: "ready a InPlaceUpdateReady=False",
+		}, 30 * time.Second},
+		{scene{
+			reason: "and for the whole grace", pods: "a/v1", slots: 1, unavailable: 1, set: graceful,
+			state: gated("False", at.Add(-10*time.Second)), want: "hold a: Grace",
+		}, 20 * time.Second},
+		{scene{
+			reason: "then it is changed", pods: "a/v1", slots: 1, unavailable: 1, set: graceful,
+			state: gated("False", at.Add(-30*time.Second)), want: "update a",
+		}, 0},
+		{scene{
+			reason: "without grace both at once", pods: "a/v1", slots: 1, unavailable: 1, set: inPlaceSet, state: gated("True", at),
+			want: "update a InPlaceUpdateReady=False",
+		}, 0},
+		{scene{
+			reason: "paused in its grace, it goes back into service", pods: "a/v1", slots: 1, unavailable: 1,
 			set:   func(s *Set) { graceful(s); s.Hold = appsv1beta1.HeldByPaused },
-			state: gated("False", at), want: "refresh a InPlaceUpdateReady=True; hold a: Paused"}, 0},
+			state: gated("False", at), want: "refresh a InPlaceUpdateReady=True; hold a: Paused",
+		}, 0},
 	}
 	for _, s := range scenes {
 		t.Run(s.reason, func(t *testing.T) {
@@ -418,8 +532,10 @@ func TestMinReadyAlone(t *testing.T) {
 	if m.Available || !m.Ready || m.Missing != 40*time.Second {
 		t.Errorf("ready for 20 s of 60: got %+v", m)
 	}
-	s := scene{pods: "a/v2 b/v1", slots: 2, unavailable: 1, want: "hold b: Budget",
-		state: func(s *State) { s.Members[0] = m }}
+	s := scene{
+		pods: "a/v2 b/v1", slots: 2, unavailable: 1, want: "hold b: Budget",
+		state: func(s *State) { s.Members[0] = m },
+	}
 	if plan := s.check(t); plan.Again != 40*time.Second {
 		t.Errorf("comes back after %s, want when the pod becomes available, 40s", plan.Again)
 	}
@@ -464,17 +580,25 @@ func TestUpdateOrder(t *testing.T) {
 		return func(s *Set) { s.First = func(a, b *corev1.Pod) int { return weight(text)(a) - weight(text)(b) } }
 	}
 	run(t, []scene{
-		{reason: "without an order, those that are missed least", pods: "a/v1 b/v1! c/v1", slots: 3, unavailable: 3,
-			want: "replace b then v2; replace c then v2; replace a then v2"},
-		{reason: "priorities come first", pods: "a/v1 b/v1 c/v1", slots: 3, unavailable: 3, set: by("bac"),
-			want: "replace b then v2; replace a then v2; replace c then v2"},
-		{reason: "but not before pods that are half way", pods: "a/v1 b/v1 c/v1+", slots: 3, unavailable: 3, set: by("bac"),
-			want: "replace c then v2; replace b then v2; replace a then v2"},
-		{reason: "scattered, those half way first all the same", pods: "a/v1 b/v1 c/v1+", slots: 3, unavailable: 3,
+		{
+			reason: "without an order, those that are missed least", pods: "a/v1 b/v1! c/v1", slots: 3, unavailable: 3,
+			want: "replace b then v2; replace c then v2; replace a then v2",
+		},
+		{
+			reason: "priorities come first", pods: "a/v1 b/v1 c/v1", slots: 3, unavailable: 3, set: by("bac"),
+			want: "replace b then v2; replace a then v2; replace c then v2",
+		},
+		{
+			reason: "but not before pods that are half way", pods: "a/v1 b/v1 c/v1+", slots: 3, unavailable: 3, set: by("bac"),
+			want: "replace c then v2; replace b then v2; replace a then v2",
+		},
+		{
+			reason: "scattered, those half way first all the same", pods: "a/v1 b/v1 c/v1+", slots: 3, unavailable: 3,
 			set: func(s *Set) {
 				by("abc")(s)
 				s.Scatter = appsv1beta1.UpdateScatterStrategy{{Key: "app", Value: "web"}}
 			},
-			want: "replace c then v2; replace a then v2; replace b then v2"},
+			want: "replace c then v2; replace a then v2; replace b then v2",
+		},
 	})
 }

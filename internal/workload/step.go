@@ -124,8 +124,10 @@ func (p *pass) changeInPlace(ctx context.Context, s Step, target *corev1.Pod) er
 		return fmt.Errorf("encode the state of pod %s/%s: %w", target.Namespace, target.Name, err)
 	}
 	text := string(raw)
-	body := patch{Metadata: patchMeta{UID: target.UID, ResourceVersion: target.ResourceVersion,
-		Labels: maps.Clone(delta.Labels), Annotations: maps.Clone(delta.Annotations)}}
+	body := patch{Metadata: patchMeta{
+		UID: target.UID, ResourceVersion: target.ResourceVersion,
+		Labels: maps.Clone(delta.Labels), Annotations: maps.Clone(delta.Annotations),
+	}}
 	set(&body.Metadata.Annotations, appsv1beta1.InPlaceUpdateState, text)
 	set(&body.Metadata.Labels, appsv1.ControllerRevisionHashLabelKey, s.Change.Revision)
 	if s.Mark != "" {

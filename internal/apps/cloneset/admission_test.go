@@ -53,7 +53,8 @@ func claimTemplate(name, size string) corev1.PersistentVolumeClaim {
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			Resources: corev1.VolumeResourceRequirements{
-				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}},
+				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)},
+			},
 		},
 	}
 }
@@ -83,8 +84,10 @@ func TestWhatTheSchemaCannotSay(t *testing.T) {
 			cs.Spec.Selector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}
 		}, []string{"spec.selector: Invalid value"}},
 		{"an empty selector", nil, func(cs set) { cs.Spec.Selector = &metav1.LabelSelector{} }, []string{"spec.selector", "name at least one label"}},
-		{"a selector that the template does not match", nil, func(cs set) { cs.Spec.Template.Labels = map[string]string{"app": "x"} },
-			[]string{"spec.template.metadata.labels", "make them agree"}},
+		{
+			"a selector that the template does not match", nil, func(cs set) { cs.Spec.Template.Labels = map[string]string{"app": "x"} },
+			[]string{"spec.template.metadata.labels", "make them agree"},
+		},
 		{"no selector at all", nil, func(cs set) { cs.Spec.Selector = nil }, []string{"spec.template.metadata.labels"}},
 		{"in place only, an image", func(set) {}, func(cs set) {
 			cs.Spec.UpdateStrategy.RollingUpdate.PodUpdatePolicy = "InPlaceOnly"
@@ -98,24 +101,30 @@ func TestWhatTheSchemaCannotSay(t *testing.T) {
 			cs.Spec.UpdateStrategy.RollingUpdate.PodUpdatePolicy = "InPlaceIfPossible"
 			cs.Spec.Template.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80}}
 		}, nil},
-		{"a claim without a name", nil, func(cs set) { cs.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claimTemplate("", "1Gi")} },
-			[]string{"spec.volumeClaimTemplates[0].metadata.name: Required"}},
+		{
+			"a claim without a name", nil, func(cs set) { cs.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claimTemplate("", "1Gi")} },
+			[]string{"spec.volumeClaimTemplates[0].metadata.name: Required"},
+		},
 		{"two claims of one name", nil, func(cs set) {
 			cs.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claimTemplate("data", "1Gi"), claimTemplate("data", "1Gi")}
 		}, []string{"spec.volumeClaimTemplates[1].metadata.name: Duplicate"}},
-		{"a claim that shrinks", func(cs set) {
-			cs.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claimTemplate("data", "2Gi")}
-		},
+		{
+			"a claim that shrinks", func(cs set) {
+				cs.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claimTemplate("data", "2Gi")}
+			},
 			func(cs set) {
 				cs.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claimTemplate("data", "1Gi")}
 			},
-			[]string{"spec.volumeClaimTemplates[0].spec.resources.requests.storage", "cannot shrink: it is 2Gi now"}},
-		{"a claim that grows", func(cs set) {
-			cs.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claimTemplate("data", "1Gi")}
+			[]string{"spec.volumeClaimTemplates[0].spec.resources.requests.storage", "cannot shrink: it is 2Gi now"},
 		},
+		{
+			"a claim that grows", func(cs set) {
+				cs.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claimTemplate("data", "1Gi")}
+			},
 			func(cs set) {
 				cs.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claimTemplate("data", "2Gi")}
-			}, nil},
+			}, nil,
+		},
 		{"images ahead of changes in place", nil, func(cs set) {
 			cs.Spec.UpdateStrategy.RollingUpdate.PodUpdatePolicy = "InPlaceIfPossible"
 			cs.Spec.UpdateStrategy.RollingUpdate.InPlaceUpdateStrategy = &appsv1beta1.InPlaceUpdateStrategy{ImagePreDownloadParallelism: parse("1")}
@@ -198,10 +207,14 @@ func TestAnswersOfADryRun(t *testing.T) {
 		want   []string
 	}{
 		{"taken", nil, nil},
-		{"refused for a field", because("spec.containers[0].image", metav1.CauseTypeFieldValueRequired, "Required value: name one"),
-			[]string{"spec.template.spec.containers[0].image: Required value: name one"}},
-		{"refused by a webhook that does not say how", because("spec.hostNetwork", "", "not here"),
-			[]string{"spec.template.spec.hostNetwork: Invalid value: not here"}},
+		{
+			"refused for a field", because("spec.containers[0].image", metav1.CauseTypeFieldValueRequired, "Required value: name one"),
+			[]string{"spec.template.spec.containers[0].image: Required value: name one"},
+		},
+		{
+			"refused by a webhook that does not say how", because("spec.hostNetwork", "", "not here"),
+			[]string{"spec.template.spec.hostNetwork: Invalid value: not here"},
+		},
 		{"refused without a cause", invalid, []string{"spec.template: Invalid value"}},
 		{"refused for the name that was made up", because("metadata.generateName", metav1.CauseTypeFieldValueInvalid, "too long"), nil},
 		{"a quota", apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "web-", nil), []string{"warning: spec.template: as things are"}},
@@ -274,8 +287,10 @@ func TestValidateAsksTheAPIServer(t *testing.T) {
 			tmpl.Spec.StorageClassName = &none
 			cs.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{tmpl}
 		}, []string{"warning: spec.volumeClaimTemplates[0].spec.storageClassName: there is no StorageClass"}},
-		{"growth that the class does not allow", fixed("1Gi"), fixed("2Gi"),
-			[]string{"spec.volumeClaimTemplates[0].spec.resources.requests.storage: Forbidden", "allowVolumeExpansion"}},
+		{
+			"growth that the class does not allow", fixed("1Gi"), fixed("2Gi"),
+			[]string{"spec.volumeClaimTemplates[0].spec.resources.requests.storage: Forbidden", "allowVolumeExpansion"},
+		},
 		{"a set on its way out is let go", func(*appsv1beta1.CloneSet) {}, func(cs *appsv1beta1.CloneSet) {
 			at := metav1.NewTime(testkit.Epoch)
 			cs.DeletionTimestamp, cs.Spec.Selector = &at, nil

@@ -127,7 +127,8 @@ func TestStrategiesThatCannotBeRead(t *testing.T) {
 		}},
 		{"spec.updateStrategy.rollingUpdate.priorityStrategy.weightPriority[0]", func(_ *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) {
 			r.PriorityStrategy = &appsv1beta1.UpdatePriorityStrategy{WeightPriority: []appsv1beta1.UpdatePriorityWeightTerm{{
-				MatchSelector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "x", Operator: "Like"}}}}}}
+				MatchSelector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "x", Operator: "Like"}}},
+			}}}
 		}},
 	} {
 		t.Run(test.field, func(t *testing.T) {

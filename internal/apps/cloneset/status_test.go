@@ -56,28 +56,50 @@ func TestConditions(t *testing.T) {
 		want         string
 	}{
 		{"all there", "a/v2 b/v2 c/v2", nil, nil, "Progressing=True/CloneSetAvailable Ready=True/Available"},
-		{"starting", "a/v2 b/v2! c/v2", nil, nil,
-			"Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress"},
-		{"updating", "a/v1 b/v2 c/v2", nil, nil,
-			"Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress"},
-		{"one too many", "a/v2 b/v2 c/v2 d/v2", nil, nil,
-			"Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress"},
-		{"all that the partition lets", "a/v1 b/v2 c/v2", func(r rolling) { r.Partition = parse("1") }, nil,
-			"Progressing=True/ProgressPartitionAvailable Ready=True/Available"},
-		{"paused half way", "a/v1 b/v2 c/v2", func(r rolling) { r.Paused = true }, nil,
-			"Progressing=Unknown/CloneSetPaused Ready=False/InProgress Reconciling=True/InProgress"},
-		{"paused with nothing to do", "a/v2 b/v2 c/v2", func(r rolling) { r.Paused = true }, nil,
-			"Progressing=Unknown/CloneSetPaused Ready=True/Available"},
-		{"pods cannot be made", "a/v2 b/v2", nil, &workload.Error{Scale: errors.New("quota")},
-			"FailedScale=True/FailedScale Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress"},
-		{"pods cannot be made, ever", "a/v2 b/v2", nil, &workload.Error{Scale: invalid},
-			"FailedScale=True/FailedScale Progressing=True/CloneSetUpdated Ready=False/InProgress Stalled=True/RefusedByAPIServer"},
-		{"pods cannot be changed", "a/v1 b/v2 c/v2", nil, &workload.Error{Update: errors.New("no")},
-			"FailedUpdate=True/FailedUpdate Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress"},
-		{"a conflict is no failure", "a/v2 b/v2", nil, &workload.Error{Scale: conflict, Update: conflict},
-			"Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress"},
-		{"a pass that waits is none either", "a/v2 b/v2", nil, reconcile.Wait(time.Second, "the cache"),
-			"Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress"},
+		{
+			"starting", "a/v2 b/v2! c/v2", nil, nil,
+			"Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress",
+		},
+		{
+			"updating", "a/v1 b/v2 c/v2", nil, nil,
+			"Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress",
+		},
+		{
+			"one too many", "a/v2 b/v2 c/v2 d/v2", nil, nil,
+			"Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress",
+		},
+		{
+			"all that the partition lets", "a/v1 b/v2 c/v2", func(r rolling) { r.Partition = parse("1") }, nil,
+			"Progressing=True/ProgressPartitionAvailable Ready=True/Available",
+		},
+		{
+			"paused half way", "a/v1 b/v2 c/v2", func(r rolling) { r.Paused = true }, nil,
+			"Progressing=Unknown/CloneSetPaused Ready=False/InProgress Reconciling=True/InProgress",
+		},
+		{
+			"paused with nothing to do", "a/v2 b/v2 c/v2", func(r rolling) { r.Paused = true }, nil,
+			"Progressing=Unknown/CloneSetPaused Ready=True/Available",
+		},
+		{
+			"pods cannot be made", "a/v2 b/v2", nil, &workload.Error{Scale: errors.New("quota")},
+			"FailedScale=True/FailedScale Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress",
+		},
+		{
+			"pods cannot be made, ever", "a/v2 b/v2", nil, &workload.Error{Scale: invalid},
+			"FailedScale=True/FailedScale Progressing=True/CloneSetUpdated Ready=False/InProgress Stalled=True/RefusedByAPIServer",
+		},
+		{
+			"pods cannot be changed", "a/v1 b/v2 c/v2", nil, &workload.Error{Update: errors.New("no")},
+			"FailedUpdate=True/FailedUpdate Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress",
+		},
+		{
+			"a conflict is no failure", "a/v2 b/v2", nil, &workload.Error{Scale: conflict, Update: conflict},
+			"Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress",
+		},
+		{
+			"a pass that waits is none either", "a/v2 b/v2", nil, reconcile.Wait(time.Second, "the cache"),
+			"Progressing=True/CloneSetUpdated Ready=False/InProgress Reconciling=True/InProgress",
+		},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			cs := setWith(3, test.change)

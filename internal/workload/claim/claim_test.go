@@ -16,7 +16,8 @@ func template(name, size string) corev1.PersistentVolumeClaim {
 	return corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"tier": "fast"}, Annotations: map[string]string{"note": "x"}},
 		Spec: corev1.PersistentVolumeClaimSpec{Resources: corev1.VolumeResourceRequirements{
-			Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}}},
+			Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)},
+		}},
 	}
 }
 
@@ -130,10 +131,12 @@ func TestWaiting(t *testing.T) {
 		want   string
 	}{
 		{"bound", func(*corev1.PersistentVolumeClaim) {}, ""},
-		{"not bound", func(c *corev1.PersistentVolumeClaim) {
-			c.Status.Phase, c.Spec.StorageClassName = corev1.ClaimPending, &fast
+		{
+			"not bound", func(c *corev1.PersistentVolumeClaim) {
+				c.Status.Phase, c.Spec.StorageClassName = corev1.ClaimPending, &fast
+			},
+			`claim data-web-a is not bound to a volume (storage class "fast")`,
 		},
-			`claim data-web-a is not bound to a volume (storage class "fast")`},
 		{"not bound, default class", func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimPending }, "the default one"},
 		{"lost", func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimLost }, "has lost its volume"},
 		{"going", func(c *corev1.PersistentVolumeClaim) { c.DeletionTimestamp = &metav1.Time{Time: testkit.Epoch} }, "still being deleted"},

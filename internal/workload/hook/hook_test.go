@@ -18,7 +18,7 @@ func inState(state, marks string) *corev1.Pod {
 		if state != "" {
 			p.Labels["lifecycle.apps.kruise.io/state"] = state
 		}
-		for _, mark := range strings.Fields(marks) {
+		for mark := range strings.FieldsSeq(marks) {
 			if key, value, label := strings.Cut(mark, "="); label {
 				p.Labels[key] = value
 			} else {
@@ -30,7 +30,7 @@ func inState(state, marks string) *corev1.Pod {
 
 func hook(marks string) *appsv1beta1.LifecycleHook {
 	h := &appsv1beta1.LifecycleHook{LabelsHandler: map[string]string{}}
-	for _, mark := range strings.Fields(marks) {
+	for mark := range strings.FieldsSeq(marks) {
 		if key, value, label := strings.Cut(mark, "="); label {
 			h.LabelsHandler[key] = value
 		} else {
@@ -179,7 +179,8 @@ func TestGates(t *testing.T) {
 				for _, status := range []corev1.ConditionStatus{corev1.ConditionTrue, corev1.ConditionFalse} {
 					if message, found := strings.CutPrefix(test.old, string(status)); found {
 						p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
-							Type: test.gate, Status: status, Message: message, LastTransitionTime: before})
+							Type: test.gate, Status: status, Message: message, LastTransitionTime: before,
+						})
 					}
 				}
 			})

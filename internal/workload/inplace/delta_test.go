@@ -35,7 +35,7 @@ func with(change func(c *corev1.Container)) func(*corev1.PodTemplateSpec) {
 func resources(text string) func(*corev1.PodTemplateSpec) {
 	list := func(words string) corev1.ResourceList {
 		var l corev1.ResourceList
-		for _, word := range strings.Fields(words) {
+		for word := range strings.FieldsSeq(words) {
 			name, quantity, _ := strings.Cut(word, "=")
 			put((*map[corev1.ResourceName]resource.Quantity)(&l), corev1.ResourceName(name), resource.MustParse(quantity))
 		}
@@ -89,35 +89,57 @@ func TestBetween(t *testing.T) {
 	}{
 		{"the same template", none, none, "", ""},
 		{"an image", none, with(func(c *corev1.Container) { c.Image = "web:v2" }), "image main=web:v2", ""},
-		{"two images", none, func(t *corev1.PodTemplateSpec) { t.Spec.Containers[0].Image, t.Spec.Containers[1].Image = "x", "y" },
-			"image main=x; image side=y", ""},
-		{"the image of an init container, which does not run again", none,
-			func(t *corev1.PodTemplateSpec) { t.Spec.InitContainers[0].Image = "setup:v2" }, "", "spec.initContainers[setup].image"},
-		{"a label more, one other, one less", func(t *corev1.PodTemplateSpec) { t.Labels["old"] = "x" },
-			func(t *corev1.PodTemplateSpec) { t.Labels["app"] = "web2"; t.Labels["new"] = "" }, "label -old; label app=web2; label new=", ""},
-		{"an annotation", none, func(t *corev1.PodTemplateSpec) { t.Annotations["note"] = "two" }, "annotation note=two", ""},
-		{"a label that a container reads", labelled, func(t *corev1.PodTemplateSpec) { labelled(t); t.Labels["tier"] = "gold" },
-			"env main; label tier=gold", ""},
-		{"an annotation that a container reads", noted, func(t *corev1.PodTemplateSpec) { noted(t); t.Annotations["note"] = "two" },
-			"annotation note=two; env main", ""},
-		{"a label beside the one that a container reads", labelled, func(t *corev1.PodTemplateSpec) { labelled(t); t.Labels["x"] = "y" }, "label x=y", ""},
-		{"a restart that is asked for", none, func(t *corev1.PodTemplateSpec) { t.Annotations["kubectl.kubernetes.io/restartedAt"] = "now" },
-			"annotation kubectl.kubernetes.io/restartedAt=now", "metadata.annotations[kubectl.kubernetes.io/restartedAt]"},
-		{"a restart that is taken back", func(t *corev1.PodTemplateSpec) { t.Annotations["kubectl.kubernetes.io/restartedAt"] = "now" }, none,
-			"annotation -kubectl.kubernetes.io/restartedAt", ""},
-		{"a command", none, with(func(c *corev1.Container) { c.Command = []string{"sh"} }), "", "spec.containers[main].command"},
-		{"a port with an image", none, with(func(c *corev1.Container) { c.Image, c.Ports = "web:v2", []corev1.ContainerPort{{ContainerPort: 80}} }),
-			"image main=web:v2", "spec.containers[main].ports"},
-		{"the value of a variable", with(func(c *corev1.Container) { c.Env = []corev1.EnvVar{{Name: "A", Value: "1"}} }),
-			with(func(c *corev1.Container) { c.Env = []corev1.EnvVar{{Name: "A", Value: "2"}} }), "", "spec.containers[main].env[A].value"},
-		{"a field of the pod", none, func(t *corev1.PodTemplateSpec) { t.Spec.HostNetwork = true }, "", "spec.hostNetwork"},
-		{"a container more", none, func(t *corev1.PodTemplateSpec) {
-			t.Spec.Containers = append(t.Spec.Containers, corev1.Container{Name: "c"})
+		{
+			"two images", none, func(t *corev1.PodTemplateSpec) { t.Spec.Containers[0].Image, t.Spec.Containers[1].Image = "x", "y" },
+			"image main=x; image side=y", "",
 		},
-			"", "spec.containers"},
+		{
+			"the image of an init container, which does not run again", none,
+			func(t *corev1.PodTemplateSpec) { t.Spec.InitContainers[0].Image = "setup:v2" }, "", "spec.initContainers[setup].image",
+		},
+		{
+			"a label more, one other, one less", func(t *corev1.PodTemplateSpec) { t.Labels["old"] = "x" },
+			func(t *corev1.PodTemplateSpec) { t.Labels["app"] = "web2"; t.Labels["new"] = "" }, "label -old; label app=web2; label new=", "",
+		},
+		{"an annotation", none, func(t *corev1.PodTemplateSpec) { t.Annotations["note"] = "two" }, "annotation note=two", ""},
+		{
+			"a label that a container reads", labelled, func(t *corev1.PodTemplateSpec) { labelled(t); t.Labels["tier"] = "gold" },
+			"env main; label tier=gold", "",
+		},
+		{
+			"an annotation that a container reads", noted, func(t *corev1.PodTemplateSpec) { noted(t); t.Annotations["note"] = "two" },
+			"annotation note=two; env main", "",
+		},
+		{"a label beside the one that a container reads", labelled, func(t *corev1.PodTemplateSpec) { labelled(t); t.Labels["x"] = "y" }, "label x=y", ""},
+		{
+			"a restart that is asked for", none, func(t *corev1.PodTemplateSpec) { t.Annotations["kubectl.kubernetes.io/restartedAt"] = "now" },
+			"annotation kubectl.kubernetes.io/restartedAt=now", "metadata.annotations[kubectl.kubernetes.io/restartedAt]",
+		},
+		{
+			"a restart that is taken back", func(t *corev1.PodTemplateSpec) { t.Annotations["kubectl.kubernetes.io/restartedAt"] = "now" }, none,
+			"annotation -kubectl.kubernetes.io/restartedAt", "",
+		},
+		{"a command", none, with(func(c *corev1.Container) { c.Command = []string{"sh"} }), "", "spec.containers[main].command"},
+		{
+			"a port with an image", none, with(func(c *corev1.Container) { c.Image, c.Ports = "web:v2", []corev1.ContainerPort{{ContainerPort: 80}} }),
+			"image main=web:v2", "spec.containers[main].ports",
+		},
+		{
+			"the value of a variable", with(func(c *corev1.Container) { c.Env = []corev1.EnvVar{{Name: "A", Value: "1"}} }),
+			with(func(c *corev1.Container) { c.Env = []corev1.EnvVar{{Name: "A", Value: "2"}} }), "", "spec.containers[main].env[A].value",
+		},
+		{"a field of the pod", none, func(t *corev1.PodTemplateSpec) { t.Spec.HostNetwork = true }, "", "spec.hostNetwork"},
+		{
+			"a container more", none, func(t *corev1.PodTemplateSpec) {
+				t.Spec.Containers = append(t.Spec.Containers, corev1.Container{Name: "c"})
+			},
+			"", "spec.containers",
+		},
 		{"a container's name", none, with(func(c *corev1.Container) { c.Name = "other" }), "", "spec.containers[main].name"},
-		{"containers in another order", none, func(t *corev1.PodTemplateSpec) { slices.Reverse(t.Spec.Containers) }, "",
-			"spec.containers[main].image; spec.containers[main].name; spec.containers[side].image; spec.containers[side].name"},
+		{
+			"containers in another order", none, func(t *corev1.PodTemplateSpec) { slices.Reverse(t.Spec.Containers) }, "",
+			"spec.containers[main].image; spec.containers[main].name; spec.containers[side].image; spec.containers[side].name",
+		},
 		{"an empty list in place of none means the same", none, with(func(c *corev1.Container) { c.Args = []string{} }), "", ""},
 		{"cpu, in other units, means the same", resources("cpu=1/cpu=2"), resources("cpu=1000m/cpu=2000m"), "", ""},
 		{"more cpu", resources("cpu=1/cpu=2"), resources("cpu=1500m/cpu=2"), "resources main", ""},
@@ -128,12 +150,18 @@ func TestBetween(t *testing.T) {
 		{"a limit where there was none, same class", resources("cpu=1"), resources("cpu=1/cpu=2"), "resources main", ""},
 		{"a limit taken away", resources("cpu=1/cpu=2"), resources("cpu=1"), "", "spec.containers[main].resources.limits[cpu]"},
 		{"a request taken away", resources("cpu=1 memory=1Gi"), resources("cpu=1"), "", "spec.containers[main].resources.requests[memory]"},
-		{"another resource", resources("ephemeral-storage=1Gi"), resources("ephemeral-storage=2Gi"), "",
-			"spec.containers[main].resources.requests[ephemeral-storage]"},
-		{"a claimed device", none, with(func(c *corev1.Container) { c.Resources.Claims = []corev1.ResourceClaim{{Name: "gpu"}} }), "",
-			"spec.containers[main].resources.claims"},
-		{"another class", resources(""), resources("cpu=1"), "resources main",
-			"spec.containers[*].resources (the change moves the pod from QoS class BestEffort to Burstable)"},
+		{
+			"another resource", resources("ephemeral-storage=1Gi"), resources("ephemeral-storage=2Gi"), "",
+			"spec.containers[main].resources.requests[ephemeral-storage]",
+		},
+		{
+			"a claimed device", none, with(func(c *corev1.Container) { c.Resources.Claims = []corev1.ResourceClaim{{Name: "gpu"}} }), "",
+			"spec.containers[main].resources.claims",
+		},
+		{
+			"another class", resources(""), resources("cpu=1"), "resources main",
+			"spec.containers[*].resources (the change moves the pod from QoS class BestEffort to Burstable)",
+		},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			from, to := template(test.from), template(test.to)

@@ -331,7 +331,8 @@ func TestResizeProgress(t *testing.T) {
 		return func(p *corev1.Pod) {
 			observe(p)
 			p.Status.ContainerStatuses[0].Resources = &corev1.ResourceRequirements{
-				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}}
+				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)},
+			}
 		}
 	}
 	for _, test := range []struct {
@@ -390,7 +391,8 @@ func TestNext(t *testing.T) {
 			}
 			if test.gate != "" && test.gate != "-" {
 				p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
-					Type: "InPlaceUpdateReady", Status: test.gate, LastTransitionTime: metav1.NewTime(now.Add(-test.since))})
+					Type: "InPlaceUpdateReady", Status: test.gate, LastTransitionTime: metav1.NewTime(now.Add(-test.since)),
+				})
 			}
 			if got := Next(p, test.delta, test.grace, now); got != test.want {
 				t.Errorf("got %+v, want %+v", got, test.want)

@@ -101,9 +101,9 @@ func TestPriority(t *testing.T) {
 	// Labels of pods a, b, c, d: "a:x=1,y=2 b:x=1".
 	labelled := func(text string) func(*corev1.Pod) {
 		return func(p *corev1.Pod) {
-			for _, word := range strings.Fields(text) {
+			for word := range strings.FieldsSeq(text) {
 				name, labels, _ := strings.Cut(word, ":")
-				for _, pair := range strings.Split(labels, ",") {
+				for pair := range strings.SplitSeq(labels, ",") {
 					if key, value, _ := strings.Cut(pair, "="); name == p.Name {
 						p.Labels[key] = value
 					}
@@ -118,10 +118,13 @@ func TestPriority(t *testing.T) {
 		want     string
 	}{
 		{"none", nil, "", "a b c d"},
-		{"the heavier first", &appsv1beta1.UpdatePriorityStrategy{WeightPriority: []appsv1beta1.UpdatePriorityWeightTerm{weigh(10, "x", "1")}},
-			"c:x=1", "c a b d"},
+		{
+			"the heavier first", &appsv1beta1.UpdatePriorityStrategy{WeightPriority: []appsv1beta1.UpdatePriorityWeightTerm{weigh(10, "x", "1")}},
+			"c:x=1", "c a b d",
+		},
 		{"weights add up", &appsv1beta1.UpdatePriorityStrategy{WeightPriority: []appsv1beta1.UpdatePriorityWeightTerm{
-			weigh(10, "x", "1"), weigh(20, "y", "1"), weigh(15, "z", "1")}}, "a:z=1 b:x=1 c:y=1 d:x=1,y=1", "d c a b"},
+			weigh(10, "x", "1"), weigh(20, "y", "1"), weigh(15, "z", "1"),
+		}}, "a:z=1 b:x=1 c:y=1 d:x=1,y=1", "d c a b"},
 		{"a larger number first, without the label last", keys("n"), "a:n=2 c:n=10 d:n=-", "c a d b"},
 		{"the number at the end", keys("n"), "a:n=zone-9 b:n=zone-12 c:n=9-x d:n=zone-0", "b a c d"},
 		{"the first key that tells them apart", keys("n", "m"), "a:n=1,m=1 b:n=1,m=2 c:n=2,m=0", "c b a d"},

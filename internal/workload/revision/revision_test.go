@@ -24,7 +24,8 @@ func podTemplate(image string) *corev1.PodTemplateSpec {
 	return &corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: image, Resources: corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1500m")}}}}},
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1500m")},
+		}}}},
 	}
 }
 
@@ -130,7 +131,7 @@ func TestOutdated(t *testing.T) {
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			used := map[string]bool{}
-			for _, name := range strings.Fields(test.used) {
+			for name := range strings.FieldsSeq(test.used) {
 				used[name] = true
 			}
 			var got []string
