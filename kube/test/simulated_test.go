@@ -142,8 +142,10 @@ func resize(t *testing.T, c *cluster) {
 func environment(t *testing.T, c *cluster) {
 	c.createPod(t, "environment", "nginx:1", func(p *corev1.Pod) {
 		p.Labels = map[string]string{"colour": "red"}
-		p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "COLOUR",
-			ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels['colour']"}}}}
+		p.Spec.Containers[0].Env = []corev1.EnvVar{{
+			Name:      "COLOUR",
+			ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels['colour']"}},
+		}}
 	})
 	c.awaitReady(t, "environment")
 	patch := `{"metadata":{"labels":{"colour":"blue"}}}`
@@ -177,15 +179,18 @@ func claim(t *testing.T, c *cluster) {
 	claims := c.CoreV1().PersistentVolumeClaims("default")
 	_, err := claims.Create(ctx, &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: "data"},
-		Spec: corev1.PersistentVolumeClaimSpec{AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}}},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+		},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.createPod(t, "claim", "nginx:1", func(p *corev1.Pod) {
 		p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"},
+		}}}
 	})
 	c.awaitReady(t, "claim")
 	patch := `{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -90,8 +91,8 @@ func (p *parts) await(ctx context.Context, wait func(ctx context.Context) error)
 // stop ends all parts and says which of them did not end in time.
 func (p *parts) stop() error {
 	var errs []error
-	for i := len(p.running) - 1; i >= 0; i-- {
-		part := p.running[i]
+	for _, v := range slices.Backward(p.running) {
+		part := v
 		part.stop()
 		select {
 		case <-part.done:

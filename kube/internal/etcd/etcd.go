@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -139,13 +140,14 @@ type fatal struct{ c Config }
 
 // OnWrite ends the process as etcd wants it, after saying why in words.
 func (f fatal) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
-	reason := "etcd: " + entry.Message
+	var reason strings.Builder
+	reason.WriteString("etcd: " + entry.Message)
 	for _, field := range fields {
 		if err, ok := field.Interface.(error); ok {
-			reason += ": " + explain(err, f.c.Dir).Error()
+			reason.WriteString(": " + explain(err, f.c.Dir).Error())
 		}
 	}
-	f.c.Fatal(reason)
+	f.c.Fatal(reason.String())
 	os.Exit(1)
 }
 

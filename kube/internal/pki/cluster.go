@@ -122,8 +122,10 @@ type Node struct {
 
 // Node returns the credentials of one node, which reaches the API server at url.
 func (c *Cluster) Node(name, ip, url string) (Node, error) {
-	serving, err := c.ca.Issue(Request{Name: "node-" + name + "-serving", CommonName: "system:node:" + name,
-		Organization: []string{"system:nodes"}, Hosts: []string{name, ip}})
+	serving, err := c.ca.Issue(Request{
+		Name: "node-" + name + "-serving", CommonName: "system:node:" + name,
+		Organization: []string{"system:nodes"}, Hosts: []string{name, ip},
+	})
 	if err != nil {
 		return Node{}, err
 	}

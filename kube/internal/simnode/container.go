@@ -143,8 +143,10 @@ func (l *look) pull(spec *corev1.Container, old *corev1.ContainerStatus) corev1.
 		return l.start(spec, old)
 	}
 	if old.State.Waiting.Reason == "ErrImagePull" && l.wait("pull/"+spec.Name, pullBackoff) {
-		old.State.Waiting = &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff",
-			Message: fmt.Sprintf("Back-off pulling image %q", spec.Image)}
+		old.State.Waiting = &corev1.ContainerStateWaiting{
+			Reason:  "ImagePullBackOff",
+			Message: fmt.Sprintf("Back-off pulling image %q", spec.Image),
+		}
 	}
 	return *old
 }
@@ -160,8 +162,10 @@ func (l *look) start(spec *corev1.Container, before *corev1.ContainerStatus) cor
 		}
 	}
 	if !Pullable(spec.Image) {
-		status.State.Waiting = &corev1.ContainerStateWaiting{Reason: "ErrImagePull",
-			Message: fmt.Sprintf("failed to pull image %q: not found (simulated)", spec.Image)}
+		status.State.Waiting = &corev1.ContainerStateWaiting{
+			Reason:  "ErrImagePull",
+			Message: fmt.Sprintf("failed to pull image %q: not found (simulated)", spec.Image),
+		}
 		l.wait("pull/"+spec.Name, pullBackoff)
 		return status
 	}

@@ -2,6 +2,7 @@ package simnode
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -150,15 +151,17 @@ func containersReady(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondit
 	case corev1.PodFailed:
 		return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: "PodFailed"}
 	}
-	unready := ""
+	var unready strings.Builder
 	for _, c := range status.ContainerStatuses {
 		if !c.Ready {
-			unready += " " + c.Name
+			unready.WriteString(" " + c.Name)
 		}
 	}
-	if unready != "" {
-		return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: "ContainersNotReady",
-			Message: "containers with unready status: [" + unready[1:] + "]"}
+	if unready.String() != "" {
+		return corev1.PodCondition{
+			Status: corev1.ConditionFalse, Reason: "ContainersNotReady",
+			Message: "containers with unready status: [" + unready.String()[1:] + "]",
+		}
 	}
 	return corev1.PodCondition{Status: corev1.ConditionTrue}
 }

@@ -15,8 +15,10 @@ var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC) //nolint:gochecknoglobal
 func fixture(change ...func(*corev1.Pod)) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{UID: "u", Generation: 1, Labels: map[string]string{"colour": "red"}},
-		Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{Name: "main", Image: "nginx:1",
-			Env: []corev1.EnvVar{{Name: "COLOUR", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels['colour']"}}}}}}},
+		Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{
+			Name: "main", Image: "nginx:1",
+			Env: []corev1.EnvVar{{Name: "COLOUR", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels['colour']"}}}},
+		}}},
 		Status: corev1.PodStatus{Phase: corev1.PodPending},
 	}
 	for _, c := range change {
