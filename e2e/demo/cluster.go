@@ -55,7 +55,7 @@ func (c *cluster) up(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the cluster's output: %w", err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the cluster has a handle of its own
 	// It must not end with ctx: the user goes on with it.
 	up := exec.Command(c.program("holdfast-kube"), "up", "--data-dir", c.dir, "--port", "0", //nolint:noctx // see above
 		"--nodes", strconv.Itoa(c.nodes), "--simulated", strconv.Itoa(c.simulated), "--images", c.program("images"))
@@ -78,7 +78,7 @@ func follow(ctx context.Context, path string, ended <-chan error) error {
 	if err != nil {
 		return fmt.Errorf("read the cluster's output: %w", err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	lines := bufio.NewReader(file)
 	part := ""
 	for {
@@ -112,11 +112,11 @@ func (c *cluster) findNodes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	real, err := countRealNodes(ctx, client)
+	nodes, err := countRealNodes(ctx, client)
 	if err != nil {
 		return err
 	}
-	if real == 0 {
+	if nodes == 0 {
 		c.nodes, c.simulated = 0, 1
 	}
 	return nil
@@ -136,7 +136,7 @@ func (c *cluster) installHoldfast(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the operator's log: %w", err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the operator has a handle of its own
 	c.operator = exec.CommandContext(ctx, c.program("holdfast"), c.operatorArgs()...)
 	c.operator.Stdout, c.operator.Stderr = log, log
 	c.operator.Cancel = func() error { return c.operator.Process.Signal(syscall.SIGTERM) }

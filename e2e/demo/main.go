@@ -31,15 +31,19 @@ func main() {
 	flag.BoolVar(&o.down, "down", false, "stop the cluster at the end, and remove its data")
 	flag.DurationVar(&o.limit, "limit", 5*time.Minute, "the longest that all of it may take")
 	flag.Parse()
+	if err := runUntilStopped(o); err != nil {
+		fmt.Fprintln(os.Stderr, "demo: "+err.Error())
+		os.Exit(1)
+	}
+}
 
+// runUntilStopped gives the run until the limit, or until somebody stops it.
+func runUntilStopped(o options) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, o.limit)
 	defer cancel()
-	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "demo: "+err.Error())
-		os.Exit(1)
-	}
+	return run(ctx, o)
 }
 
 func run(ctx context.Context, o options) (err error) {
@@ -84,7 +88,7 @@ func firstOf(errs ...error) error {
 }
 
 // say prints one line of the story.
-func say(format string, args ...any) { fmt.Printf("\n"+format+"\n", args...) }
+func say(format string, args ...any) { fmt.Fprintf(os.Stdout, "\n"+format+"\n", args...) }
 
 // saw prints one thing that was observed.
-func saw(format string, args ...any) { fmt.Printf("  "+format+"\n", args...) }
+func saw(format string, args ...any) { fmt.Fprintf(os.Stdout, "  "+format+"\n", args...) }

@@ -46,13 +46,13 @@ func countRealNodes(ctx context.Context, c client.Client) (int, error) {
 	if err := c.List(ctx, &nodes); err != nil {
 		return 0, fmt.Errorf("list the nodes: %w", err)
 	}
-	real := 0
+	count := 0
 	for _, n := range nodes.Items {
 		if strings.HasPrefix(n.Status.NodeInfo.ContainerRuntimeVersion, "containerd://") {
-			real++
+			count++
 		}
 	}
-	return real, nil
+	return count, nil
 }
 
 // until looks again and again, four times a second, until done.
@@ -167,7 +167,10 @@ func watchAway(ctx context.Context, c client.WithWatch) (*awayTimes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch the pods: %w", err)
 	}
-	a := &awayTimes{events: events, done: make(chan struct{}), known: map[types.UID]spell{}, since: map[types.UID]time.Time{}, total: map[types.UID]time.Duration{}}
+	a := &awayTimes{
+		events: events, done: make(chan struct{}),
+		known: map[types.UID]spell{}, since: map[types.UID]time.Time{}, total: map[types.UID]time.Duration{},
+	}
 	go a.follow()
 	return a, nil
 }

@@ -91,7 +91,7 @@ func (s *stage) create(ctx context.Context) error {
 	if err := s.until(ctx, "the CloneSet is accepted", func() (bool, error) {
 		err := s.client.Create(ctx, cloneSet())
 		if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
-			return false, err
+			return false, err //nolint:wrapcheck // until says what for
 		}
 		return err == nil || apierrors.IsAlreadyExists(err), nil
 	}); err != nil {
@@ -203,7 +203,8 @@ func (s *stage) deleteOne(ctx context.Context) error {
 			chosen = p
 		}
 	}
-	say("Deleting one chosen pod, %s, by the label %s: it counts against maxUnavailable as an update does.", chosen.Name, appsv1beta1.SpecifiedDelete)
+	say("Deleting one chosen pod, %s, by the label %s: it counts against maxUnavailable as an update does.",
+		chosen.Name, appsv1beta1.SpecifiedDelete)
 	body := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"true"}}}`, appsv1beta1.SpecifiedDelete)
 	if err := s.client.Patch(ctx, chosen, client.RawPatch(types.MergePatchType, body)); err != nil {
 		return fmt.Errorf("label pod %s: %w", chosen.Name, err)
@@ -249,10 +250,12 @@ func changedInPlace(before, after map[types.UID]*corev1.Pod, image string) error
 			continue
 		}
 		if now.Status.PodIP != old.Status.PodIP || now.Spec.NodeName != old.Spec.NodeName {
-			wrong = append(wrong, fmt.Errorf("pod %s moved: %s on %s was %s on %s", now.Name, now.Status.PodIP, now.Spec.NodeName, old.Status.PodIP, old.Spec.NodeName))
+			wrong = append(wrong, fmt.Errorf("pod %s moved: %s on %s was %s on %s",
+				now.Name, now.Status.PodIP, now.Spec.NodeName, old.Status.PodIP, old.Spec.NodeName))
 		}
 		changed, was := container(now, "nginx"), container(old, "nginx")
-		if changed.RestartCount != was.RestartCount+1 || changed.ImageID == was.ImageID || !strings.HasSuffix(now.Spec.Containers[0].Image, image) {
+		if changed.RestartCount != was.RestartCount+1 || changed.ImageID == was.ImageID ||
+			!strings.HasSuffix(now.Spec.Containers[0].Image, image) {
 			wrong = append(wrong, fmt.Errorf("pod %s: container nginx has %d restarts and image id %s, was %d and %s",
 				now.Name, changed.RestartCount, changed.ImageID, was.RestartCount, was.ImageID))
 		}
@@ -281,7 +284,8 @@ func (s *stage) table(ctx context.Context) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "  POD\tUID\tIP\tNODE\tNGINX\tRESTARTS")
 	for _, p := range sorted(pods) {
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%d\n", p.Name, p.UID, p.Status.PodIP, p.Spec.NodeName, p.Spec.Containers[0].Image, container(p, "nginx").RestartCount)
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%d\n",
+			p.Name, p.UID, p.Status.PodIP, p.Spec.NodeName, p.Spec.Containers[0].Image, container(p, "nginx").RestartCount)
 	}
 	return w.Flush() //nolint:wrapcheck // standard output
 }

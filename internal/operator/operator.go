@@ -160,10 +160,11 @@ func (p *process) run(ctx context.Context) error {
 func (p *process) runManager(ctx context.Context, g *group, mgr manager.Manager) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(g.ctx, cancel) // a server that failed ends the controllers too
+	// A server that failed ends the controllers too.
+	stop := context.AfterFunc(g.ctx, cancel) //nolint:contextcheck // the context of the servers
 	defer stop()
 	drained := make(chan struct{})
-	context.AfterFunc(ctx, func() { //nolint:contextcheck // it drains what ctx has ended
+	context.AfterFunc(ctx, func() {
 		defer close(drained)
 		p.health.stopping.Store(true)
 		p.log.Info("stopping: finishing the passes under way, releasing the lease", "serving admission for", p.opts.ShutdownDelay.String())

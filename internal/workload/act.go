@@ -189,7 +189,7 @@ func (p *pass) claims(ctx context.Context) {
 				fresh.Namespace, fresh.Name, growth.Size.String(), err))
 			continue
 		}
-		p.memory.wrote(claimKind, fresh.ResourceVersion)
+		p.memory.wrote(claimKind(), fresh.ResourceVersion)
 		reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulResizePVC", "grew claim %s to %s", fresh.Name, growth.Size.String())
 	}
 	for _, id := range p.plan.Instances {
@@ -224,7 +224,7 @@ func (p *pass) inUse(ctx context.Context, c *corev1.PersistentVolumeClaim) (bool
 	case err != nil:
 		return false, fmt.Errorf("find out whether a pod uses claim %s/%s: %w", c.Namespace, c.Name, err)
 	}
-	p.memory.wrote(podKind, user.ResourceVersion)
+	p.memory.wrote(podKind(), user.ResourceVersion)
 	return true, nil
 }
 
@@ -240,7 +240,7 @@ func (p *pass) ensureClaims(ctx context.Context, id string) error {
 		case err != nil:
 			return fmt.Errorf("create claim %s/%s of a template: %w", c.Namespace, c.Name, err)
 		default:
-			p.memory.wrote(claimKind, c.ResourceVersion)
+			p.memory.wrote(claimKind(), c.ResourceVersion)
 		}
 	}
 	return nil
@@ -256,7 +256,8 @@ func (p *pass) bury(ctx context.Context) {
 			p.failed(true, err)
 			return
 		}
-		reconcile.Event(ctx, corev1.EventTypeWarning, "FinishedPod", "deleted pod %s, which had ended as %s: %s", dead.Name, dead.Status.Phase, dead.Status.Reason)
+		reconcile.Event(ctx, corev1.EventTypeWarning, "FinishedPod", "deleted pod %s, which had ended as %s: %s",
+			dead.Name, dead.Status.Phase, dead.Status.Reason)
 	})
 }
 

@@ -106,8 +106,8 @@ func TestSummary(t *testing.T) {
 	for range 3 {
 		slices.Reverse(held)
 		got := Summary(held)
-		if len(got) != 3 || got[0].Reason != "Budget" || got[0].Count != 7 || got[0].Message != "wait a" ||
-			strings.Join(got[0].Pods, "") != "abcde" || got[1].Reason != "Image" || got[2].Pods != nil {
+		if len(got) != 3 || got[2].Reason != "Budget" || got[2].Count != 7 || got[2].Message != "wait a" ||
+			strings.Join(got[2].Pods, "") != "abcde" || got[0].Reason != "Image" || got[1].Pods != nil {
 			t.Errorf("got %+v", got)
 		}
 	}
@@ -130,11 +130,11 @@ func TestMemory(t *testing.T) {
 	if len(all.all) != 0 {
 		t.Error("what is forgotten is gone")
 	}
-	first.wrote(podKind, "9")
-	first.wrote(podKind, "10")
-	first.wrote(podKind, "8")
-	if first.written[podKind] != "10" {
-		t.Errorf("the newest write is %s, want 10", first.written[podKind])
+	first.wrote(podKind(), "9")
+	first.wrote(podKind(), "10")
+	first.wrote(podKind(), "8")
+	if first.written[podKind()] != "10" {
+		t.Errorf("the newest write is %s, want 10", first.written[podKind()])
 	}
 }
 
@@ -156,7 +156,7 @@ func TestCaughtUp(t *testing.T) {
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			m := newMemory()
-			m.wrote(podKind, test.written)
+			m.wrote(podKind(), test.written)
 			if err := (&Engine{Position: test.at}).caughtUp(m); (err == nil) != test.ready {
 				t.Errorf("got %v", err)
 			}

@@ -78,7 +78,7 @@ func (e *Engine) inherit(ctx context.Context, src Source, m *memory) error {
 		if err := e.Client.Patch(ctx, fresh, client.RawPatch(types.MergePatchType, body)); err != nil {
 			return fmt.Errorf("adopt ControllerRevision %s/%s: %w", rev.Namespace, rev.Name, err)
 		}
-		m.wrote(revisionKind, fresh.ResourceVersion)
+		m.wrote(revisionKind(), fresh.ResourceVersion)
 		adopted = true
 	}
 	if adopted {
@@ -116,7 +116,7 @@ func (e *Engine) newRevision(ctx context.Context, src Source, m *memory, state *
 	}
 	rev.Revision = number
 	if err = e.Client.Create(ctx, rev); err == nil {
-		m.wrote(revisionKind, rev.ResourceVersion)
+		m.wrote(revisionKind(), rev.ResourceVersion)
 		state.History = append(state.History, rev)
 		return rev, nil
 	}
@@ -128,20 +128,22 @@ func (e *Engine) newRevision(ctx context.Context, src Source, m *memory, state *
 		return nil, fmt.Errorf("read ControllerRevision %s/%s, whose name is taken: %w", rev.Namespace, rev.Name, err)
 	}
 	if metav1.IsControlledBy(&existing, src.Owner) && revision.Find([]*appsv1.ControllerRevision{&existing}, src.Template) != nil {
-		m.wrote(revisionKind, existing.ResourceVersion)
+		m.wrote(revisionKind(), existing.ResourceVersion)
 		return nil, reconcile.Wait(cacheInterval, "the cache does not show the newest revision yet")
 	}
 	state.CollisionCount = ptr.To(ptr.Deref(state.CollisionCount, 0) + 1)
 	return e.newRevision(ctx, src, m, state, number)
 }
 
-func (e *Engine) renumber(ctx context.Context, m *memory, rev *appsv1.ControllerRevision, number int64) (*appsv1.ControllerRevision, error) {
+func (e *Engine) renumber(
+	ctx context.Context, m *memory, rev *appsv1.ControllerRevision, number int64,
+) (*appsv1.ControllerRevision, error) {
 	fresh := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: rev.Namespace, Name: rev.Name}}
 	body := fmt.Appendf(nil, `{"revision":%d}`, number)
 	if err := e.Client.Patch(ctx, fresh, client.RawPatch(types.MergePatchType, body)); err != nil {
 		return nil, fmt.Errorf("give ControllerRevision %s/%s the number %d: %w", rev.Namespace, rev.Name, number, err)
 	}
-	m.wrote(revisionKind, fresh.ResourceVersion)
+	m.wrote(revisionKind(), fresh.ResourceVersion)
 	return fresh, nil
 }
 

@@ -120,7 +120,8 @@ func (l *limiter) step(c Change) {
 		return
 	}
 	if l.takes(c) && !l.take() {
-		l.hold(c, appsv1beta1.HeldByBudget, "as many of %d pods are unavailable as maxUnavailable allows (%d); more are taken when others are available",
+		l.hold(c, appsv1beta1.HeldByBudget,
+			"as many of %d pods are unavailable as maxUnavailable allows (%d); more are taken when others are available",
 			len(l.set.Slots), l.set.Limits.Unavailable)
 		l.touched[c.Member] = false
 		return
@@ -246,7 +247,8 @@ func (l *limiter) births(changes []Change) {
 		c := Change{Verb: Create, Revision: revision}
 		switch {
 		case l.set.Limits.Starting >= 0 && l.starting >= l.set.Limits.Starting:
-			l.hold(c, appsv1beta1.HeldByScaleStrategy, "as many pods are not available yet as scaleStrategy.maxUnavailable allows (%d)", l.set.Limits.Starting)
+			l.hold(c, appsv1beta1.HeldByScaleStrategy, "as many pods are not available yet as scaleStrategy.maxUnavailable allows (%d)",
+				l.set.Limits.Starting)
 		case i >= len(ids):
 			l.hold(c, appsv1beta1.HeldByTermination, "its volumes are still used by %s, which is terminating", waiting)
 		default:

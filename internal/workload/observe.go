@@ -39,11 +39,15 @@ type Engine struct {
 	memories memories
 }
 
-var (
-	podKind      = corev1.SchemeGroupVersion.WithKind("Pod")
-	claimKind    = corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim")
-	revisionKind = appsv1.SchemeGroupVersion.WithKind("ControllerRevision")
-)
+func podKind() schema.GroupVersionKind { return corev1.SchemeGroupVersion.WithKind("Pod") }
+
+func claimKind() schema.GroupVersionKind {
+	return corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim")
+}
+
+func revisionKind() schema.GroupVersionKind {
+	return appsv1.SchemeGroupVersion.WithKind("ControllerRevision")
+}
 
 // How long a pass waits for the cache to show the writes of the one before, until it looks again. The events that bring the
 // cache up to date wake the workload earlier.
@@ -88,7 +92,7 @@ func (e *Engine) Forget(key types.NamespacedName) { e.memories.forget(key) }
 
 // WrotePod makes the next pass over the owner wait until the cache shows a pod that was written beside the engine.
 func (e *Engine) WrotePod(owner client.Object, resourceVersion string) {
-	e.memory(owner).wrote(podKind, resourceVersion)
+	e.memory(owner).wrote(podKind(), resourceVersion)
 }
 
 func (e *Engine) memory(owner client.Object) *memory {
@@ -128,7 +132,8 @@ func (e *Engine) caughtUp(m *memory) error {
 	for kind, written := range m.written {
 		synced, known := e.Position.Synced(kind)
 		if known && newer(written, synced) {
-			return reconcile.Wait(cacheInterval, fmt.Sprintf("the cache shows %ss up to version %s, our last write is %s", kind.Kind, synced, written))
+			return reconcile.Wait(cacheInterval,
+				fmt.Sprintf("the cache shows %ss up to version %s, our last write is %s", kind.Kind, synced, written))
 		}
 		delete(m.written, kind)
 	}
@@ -152,7 +157,7 @@ func (e *Engine) resolve(ctx context.Context, src Source, m *memory) error {
 			if p.UID != uid {
 				m.gone(uid)
 			}
-			m.wrote(podKind, p.ResourceVersion)
+			m.wrote(podKind(), p.ResourceVersion)
 		}
 		m.mu.Lock()
 		delete(m.unsure, name)

@@ -60,9 +60,9 @@ func (e *Engine) patchPod(ctx context.Context, m *memory, p *corev1.Pod, body pa
 		if unanswered(err) {
 			m.doubt(p.Name, p.UID)
 		}
-		return err
+		return err //nolint:wrapcheck // the callers say what it was for
 	}
-	m.wrote(podKind, fresh.ResourceVersion)
+	m.wrote(podKind(), fresh.ResourceVersion)
 	// The node answers a write of ours at once with one of its own: what follows in the same step must not expect the version
 	// that this write left behind. That the pod was as it was looked at, this write has shown, or did not need.
 	p.ResourceVersion = ""
@@ -72,7 +72,7 @@ func (e *Engine) patchPod(ctx context.Context, m *memory, p *corev1.Pod, body pa
 // unanswered reports whether the API server may have done what was asked although an error came back. An answer of its own
 // with a 4xx code says that it did not.
 func unanswered(err error) bool {
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // client-go returns it bare, and a wrapped one is ours
+	status, ok := err.(apierrors.APIStatus)
 	if !ok {
 		return true
 	}

@@ -19,7 +19,8 @@ type CachePosition struct {
 // Synced is what the store behind the kind's informer has got to, not what its watch has received.
 func (p *CachePosition) Synced(kind schema.GroupVersionKind) (string, bool) {
 	if informer, known := p.informers.Load(kind); known {
-		return informer.(toolscache.SharedIndexInformer).GetStore().LastStoreSyncResourceVersion(), true //nolint:forcetypeassert // only such are stored
+		store := informer.(toolscache.SharedIndexInformer).GetStore() //nolint:forcetypeassert // only such are stored
+		return store.LastStoreSyncResourceVersion(), true
 	}
 	// The informer runs already: the engine has read the kind before it asks. So this does not wait.
 	found, err := p.Cache.GetInformerForKind(context.Background(), kind, cache.BlockUntilSynced(false))

@@ -144,7 +144,8 @@ func (p *pass) changeInPlace(ctx context.Context, s Step, target *corev1.Pod) er
 	case err != nil:
 		return fmt.Errorf("change pod %s/%s in place: %w", target.Namespace, target.Name, err)
 	}
-	reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulUpdatePodInPlace", "changed pod %s in place to revision %s", target.Name, s.Change.Revision)
+	reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulUpdatePodInPlace", "changed pod %s in place to revision %s",
+		target.Name, s.Change.Revision)
 	return nil
 }
 
@@ -215,7 +216,7 @@ func (p *pass) create(ctx context.Context, b Birth) error {
 	}
 	switch err = p.engine.Client.Create(ctx, fresh); {
 	case err == nil:
-		p.memory.wrote(podKind, fresh.ResourceVersion)
+		p.memory.wrote(podKind(), fresh.ResourceVersion)
 		reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulCreate", "created pod %s", fresh.Name)
 		return nil
 	case apierrors.IsAlreadyExists(err):
@@ -239,7 +240,7 @@ func (p *pass) taken(ctx context.Context, fresh *corev1.Pod, id string) error {
 	case err != nil:
 		return fmt.Errorf("read pod %s/%s, whose name is taken: %w", fresh.Namespace, fresh.Name, err)
 	case pod.OwnedBy(&existing, p.src.Owner):
-		p.memory.wrote(podKind, existing.ResourceVersion)
+		p.memory.wrote(podKind(), existing.ResourceVersion)
 	default:
 		p.memory.passOver(id)
 		p.retry("the name " + fresh.Name + " belongs to a pod of somebody else")

@@ -94,7 +94,8 @@ func withClient(kubeconfig, kubeContext string, f func(client.Client) error) err
 	}
 	if err != nil {
 		return &cli.Failure{
-			Code: cli.CodeUnreachable, What: "the kubeconfig cannot be used: " + err.Error(), Fix: "give one that kubectl can use with --kubeconfig", Err: err,
+			Code: cli.CodeUnreachable, What: "the kubeconfig cannot be used: " + err.Error(),
+			Fix: "give one that kubectl can use with --kubeconfig", Err: err,
 		}
 	}
 	config.QPS, config.Burst = 50, 100

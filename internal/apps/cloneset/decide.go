@@ -59,9 +59,11 @@ func setOf(cs *appsv1beta1.CloneSet, state workload.State) (workload.Set, error)
 	}
 	switch {
 	case rolling.Paused:
-		set.Hold, set.HoldMessage = appsv1beta1.HeldByPaused, "the update is paused; set spec.updateStrategy.rollingUpdate.paused to false to go on"
+		set.Hold = appsv1beta1.HeldByPaused
+		set.HoldMessage = "the update is paused; set spec.updateStrategy.rollingUpdate.paused to false to go on"
 	case cs.Spec.UpdateStrategy.Type == appsv1beta1.OnDeleteCloneSetStrategyType:
-		set.Hold, set.HoldMessage = appsv1beta1.HeldByOnDelete, "the update strategy is OnDelete: each pod is updated when somebody deletes it"
+		set.Hold = appsv1beta1.HeldByOnDelete
+		set.HoldMessage = "the update strategy is OnDelete: each pod is updated when somebody deletes it"
 	}
 	return set, nil
 }

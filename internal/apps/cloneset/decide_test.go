@@ -114,16 +114,16 @@ func TestPartitionIsRounded(t *testing.T) {
 }
 
 func TestStrategiesThatCannotBeRead(t *testing.T) {
-	bad := func(r *appsv1beta1.RollingUpdateCloneSetStrategy) *intstr.IntOrString { return parse("some") }
+	bad := func() *intstr.IntOrString { return parse("some") }
 	for _, test := range []struct {
 		field  string
 		change func(cs *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy)
 	}{
-		{"spec.updateStrategy.rollingUpdate.partition", func(_ *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) { r.Partition = bad(r) }},
-		{"spec.updateStrategy.rollingUpdate.maxSurge", func(_ *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) { r.MaxSurge = bad(r) }},
-		{"spec.updateStrategy.rollingUpdate.maxUnavailable", func(_ *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) { r.MaxUnavailable = bad(r) }},
+		{"spec.updateStrategy.rollingUpdate.partition", func(_ *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) { r.Partition = bad() }},
+		{"spec.updateStrategy.rollingUpdate.maxSurge", func(_ *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) { r.MaxSurge = bad() }},
+		{"spec.updateStrategy.rollingUpdate.maxUnavailable", func(_ *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) { r.MaxUnavailable = bad() }},
 		{"spec.scaleStrategy.maxUnavailable", func(cs *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) {
-			cs.Spec.ScaleStrategy.MaxUnavailable = bad(r)
+			cs.Spec.ScaleStrategy.MaxUnavailable = bad()
 		}},
 		{"spec.updateStrategy.rollingUpdate.priorityStrategy.weightPriority[0]", func(_ *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) {
 			r.PriorityStrategy = &appsv1beta1.UpdatePriorityStrategy{WeightPriority: []appsv1beta1.UpdatePriorityWeightTerm{{

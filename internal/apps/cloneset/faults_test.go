@@ -55,6 +55,7 @@ func (w *world) nothingLeftBehind() {
 // life takes a set through all it knows: up, changed in place, made anew, down.
 func life(behind int, shape ...func(*appsv1beta1.CloneSet)) testkit.Scenario {
 	return func(t *testing.T, f *testkit.Faults) {
+		t.Helper()
 		shape := append([]func(*appsv1beta1.CloneSet){replicas(2), policy(appsv1beta1.InPlaceIfPossiblePodUpdatePolicy)}, shape...)
 		w := newWorld(t, testkit.CloneSet(shape...), f)
 		w.behind = behind

@@ -21,7 +21,9 @@ func Name(template, set, id string) string { return template + "-" + set + "-" +
 func Instance(o metav1.Object) string { return o.GetLabels()[appsv1beta1.CloneSetInstanceID] }
 
 // New makes the claims of an instance. They belong to the workload and not to the pod, so that they can outlive it.
-func New(owner metav1.Object, kind schema.GroupVersionKind, selector map[string]string, templates []corev1.PersistentVolumeClaim, id string) []*corev1.PersistentVolumeClaim {
+func New(
+	owner metav1.Object, kind schema.GroupVersionKind, selector map[string]string, templates []corev1.PersistentVolumeClaim, id string,
+) []*corev1.PersistentVolumeClaim {
 	claims := make([]*corev1.PersistentVolumeClaim, 0, len(templates))
 	for i := range templates {
 		c := templates[i].DeepCopy()

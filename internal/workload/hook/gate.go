@@ -23,7 +23,9 @@ const lifecycleAgent = "Lifecycle"
 
 // Gates returns the readiness gates of the pod that must be written: those that do not say what they should. state is the
 // lifecycle state that the pod is in or is moved to, unready whether a change in place keeps it out of service.
-func Gates(lifecycle *appsv1beta1.Lifecycle, p *corev1.Pod, state appsv1beta1.LifecycleState, unready bool, now time.Time) []corev1.PodCondition {
+func Gates(
+	lifecycle *appsv1beta1.Lifecycle, p *corev1.Pod, state appsv1beta1.LifecycleState, unready bool, now time.Time,
+) []corev1.PodCondition {
 	var stale []corev1.PodCondition
 	for _, gate := range p.Spec.ReadinessGates {
 		status, message := corev1.ConditionTrue, ""

@@ -116,7 +116,7 @@ func Away(p *corev1.Pod) bool {
 	}
 }
 
-// Labels and Annotations that put a pod into a state.
+// Mark returns the labels and annotations that put a pod into a state.
 func Mark(state appsv1beta1.LifecycleState, now time.Time) (labels, annotations map[string]string) {
 	return map[string]string{appsv1beta1.LifecycleStateKey: string(state)},
 		map[string]string{appsv1beta1.LifecycleTimestamp: now.UTC().Format(time.RFC3339)}

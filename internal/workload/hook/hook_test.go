@@ -184,16 +184,16 @@ func TestGates(t *testing.T) {
 					}
 				}
 			})
-			got := ""
+			var got strings.Builder
 			now := testkit.Epoch.Add(time.Minute)
 			for _, c := range Gates(test.lifecycle, p, test.state, test.unready, now) {
-				got += string(c.Status) + c.Message
+				got.WriteString(string(c.Status) + c.Message)
 				if kept := strings.HasPrefix(test.old, string(c.Status)); kept != c.LastTransitionTime.Time.Equal(testkit.Epoch) {
 					t.Errorf("it says %s since %s", c.Status, c.LastTransitionTime)
 				}
 			}
-			if got != test.want {
-				t.Errorf("got %q, want %q", got, test.want)
+			if got.String() != test.want {
+				t.Errorf("got %q, want %q", got.String(), test.want)
 			}
 		})
 	}

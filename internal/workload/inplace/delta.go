@@ -49,7 +49,7 @@ func Between(from, to *corev1.PodTemplateSpec) (Delta, []string) {
 	reached := from.Spec.DeepCopy()
 	if len(from.Spec.Containers) == len(to.Spec.Containers) {
 		for i := range reached.Containers {
-			blocked = append(blocked, delta.container(&reached.Containers[i], &to.Spec.Containers[i])...)
+			blocked = append(blocked, between(&delta, &reached.Containers[i], &to.Spec.Containers[i])...)
 		}
 	}
 	if len(delta.Resources) > 0 && qosClass(&from.Spec) != qosClass(&to.Spec) {
@@ -62,8 +62,8 @@ func Between(from, to *corev1.PodTemplateSpec) (Delta, []string) {
 	return delta, blocked
 }
 
-// container notes what can change in place in one container, and moves reached there.
-func (d *Delta) container(reached, to *corev1.Container) (blocked []string) {
+// between notes what can change in place in one container, and moves reached there.
+func between(d *Delta, reached, to *corev1.Container) (blocked []string) {
 	if reached.Name != to.Name {
 		return nil // the specs will differ, and say so
 	}

@@ -31,10 +31,11 @@ func differences(path string, a, b any) []string {
 func toJSON(value any) (any, error) {
 	raw, err := json.Marshal(value)
 	if err != nil {
-		return nil, err
+		return nil, err //nolint:wrapcheck // the caller asks only whether there is one
 	}
 	var plain any
-	return plain, json.Unmarshal(raw, &plain)
+	err = json.Unmarshal(raw, &plain)
+	return plain, err //nolint:wrapcheck // as above
 }
 
 func walk(path string, a, b any, found []string) []string {

@@ -89,113 +89,116 @@ func crash(p *corev1.Pod, name, image string) {
 }
 
 func TestProgress(t *testing.T) {
-	type steps = func(t *testing.T, p *corev1.Pod)
+	type (
+		starter = func(revision string, images ...string) // begins a change of the pod
+		steps   = func(begin starter, p *corev1.Pod)
+	)
 	for _, test := range []struct {
 		reason string
 		do     steps
 		want   Phase
 	}{
-		{"never changed", func(*testing.T, *corev1.Pod) {}, Idle},
-		{"not seen by the kubelet", func(t *testing.T, p *corev1.Pod) { begin(t, p, "v2", "main=web:v2") }, Running},
-		{"seen, not restarted yet", func(t *testing.T, p *corev1.Pod) { begin(t, p, "v2", "main=web:v2"); observe(p) }, Running},
-		{"restarted with a new image id", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v2")
+		{"never changed", func(starter, *corev1.Pod) {}, Idle},
+		{"not seen by the kubelet", func(begin starter, _ *corev1.Pod) { begin("v2", "main=web:v2") }, Running},
+		{"seen, not restarted yet", func(begin starter, p *corev1.Pod) { begin("v2", "main=web:v2"); observe(p) }, Running},
+		{"restarted with a new image id", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v2")
 			observe(p)
 			restart(p, "main")
 		}, Idle},
-		{"the same image under a new tag, not restarted yet", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v1-alias")
+		{"the same image under a new tag, not restarted yet", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v1-alias")
 			observe(p)
 		}, Running},
-		{"the same image under a new tag, whose name the runtime tells before the restart", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v1-alias")
+		{"the same image under a new tag, whose name the runtime tells before the restart", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v1-alias")
 			observe(p)
 			p.Status.ContainerStatuses[0].Image = "docker.io/library/web:v1-alias"
 		}, Running},
-		{"the same image under a new tag, restarted", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v1-alias")
+		{"the same image under a new tag, restarted", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v1-alias")
 			observe(p)
 			restart(p, "main")
 		}, Idle},
-		{"the same image under a new tag, restarted, and the runtime tells the old tag", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v1-alias")
+		{"the same image under a new tag, restarted, and the runtime tells the old tag", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v1-alias")
 			observe(p)
 			restart(p, "main")
 			p.Status.ContainerStatuses[0].Image = "web:v1"
 		}, Idle},
-		{"a crash before the kubelet saw the change is not the change", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v2")
+		{"a crash before the kubelet saw the change is not the change", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v2")
 			crash(p, "main", "web:v1")
 		}, Running},
-		{"the same, under a new tag", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v1-alias")
+		{"the same, under a new tag", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v1-alias")
 			crash(p, "main", "web:v1")
 		}, Running},
-		{"taken back before the kubelet saw it: nothing restarts", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v2")
-			begin(t, p, "v1", "main=web:v1")
+		{"taken back before the kubelet saw it: nothing restarts", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v2")
+			begin("v1", "main=web:v1")
 			observe(p)
 		}, Idle},
-		{"taken back, and the kubelet has not seen that", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v2")
-			begin(t, p, "v1", "main=web:v1")
+		{"taken back, and the kubelet has not seen that", func(begin starter, _ *corev1.Pod) {
+			begin("v2", "main=web:v2")
+			begin("v1", "main=web:v1")
 		}, Running},
-		{"taken back when it was done: it restarts again", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v2")
+		{"taken back when it was done: it restarts again", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v2")
 			observe(p)
 			restart(p, "main")
-			begin(t, p, "v1", "main=web:v1")
+			begin("v1", "main=web:v1")
 			observe(p)
 		}, Running},
-		{"overtaken by a third image", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v2")
-			begin(t, p, "v3", "main=web:v3")
+		{"overtaken by a third image", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v2")
+			begin("v3", "main=web:v3")
 			observe(p)
 		}, Running},
-		{"overtaken by a change of the other container", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v2")
-			begin(t, p, "v3", "side=side:v3")
+		{"overtaken by a change of the other container", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v2")
+			begin("v3", "side=side:v3")
 			observe(p)
 			restart(p, "side")
 		}, Running},
-		{"and both are done", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v2")
-			begin(t, p, "v3", "side=side:v3")
+		{"and both are done", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v2")
+			begin("v3", "side=side:v3")
 			observe(p)
 			restart(p, "side")
 			restart(p, "main")
 		}, Idle},
-		{"changed before its container ever ran", func(t *testing.T, p *corev1.Pod) {
+		{"changed before its container ever ran", func(begin starter, p *corev1.Pod) {
 			p.Status.ContainerStatuses[0].ImageID, p.Status.ContainerStatuses[0].ContainerID = "", ""
-			begin(t, p, "v2", "main=web@sha256:abc")
+			begin("v2", "main=web@sha256:abc")
 			observe(p)
 		}, Running},
-		{"and then it runs, under a name that the runtime chose", func(t *testing.T, p *corev1.Pod) {
+		{"and then it runs, under a name that the runtime chose", func(begin starter, p *corev1.Pod) {
 			p.Status.ContainerStatuses[0].ImageID, p.Status.ContainerStatuses[0].ContainerID = "", ""
-			begin(t, p, "v2", "main=web@sha256:abc")
+			begin("v2", "main=web@sha256:abc")
 			observe(p)
 			restart(p, "main")
 			p.Status.ContainerStatuses[0].Image = "docker.io/library/web:v7"
 		}, Idle},
-		{"an older kubelet does not say what it has seen", func(t *testing.T, p *corev1.Pod) {
+		{"an older kubelet does not say what it has seen", func(begin starter, p *corev1.Pod) {
 			p.Status.ObservedGeneration = 0
-			begin(t, p, "v2", "main=web:v1-alias")
+			begin("v2", "main=web:v1-alias")
 		}, Running},
-		{"and then the image's name decides", func(t *testing.T, p *corev1.Pod) {
+		{"and then the image's name decides", func(begin starter, p *corev1.Pod) {
 			p.Status.ObservedGeneration = 0
-			begin(t, p, "v2", "main=web:v1-alias")
+			begin("v2", "main=web:v1-alias")
 			restart(p, "main")
 		}, Idle},
-		{"metadata alone is done at once", func(t *testing.T, p *corev1.Pod) { begin(t, p, "v2") }, Idle},
-		{"a state of another revision is history", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v2")
+		{"metadata alone is done at once", func(begin starter, _ *corev1.Pod) { begin("v2") }, Idle},
+		{"a state of another revision is history", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v2")
 			p.Labels["controller-revision-hash"] = "v3"
 		}, Idle},
-		{"a state that cannot be read is none", func(t *testing.T, p *corev1.Pod) {
+		{"a state that cannot be read is none", func(_ starter, p *corev1.Pod) {
 			p.Annotations["apps.kruise.io/inplace-update-state"] = "{"
 		}, Idle},
-		{"a state of another controller, which kept no container id", func(t *testing.T, p *corev1.Pod) {
-			begin(t, p, "v2", "main=web:v1-alias")
+		{"a state of another controller, which kept no container id", func(begin starter, p *corev1.Pod) {
+			begin("v2", "main=web:v1-alias")
 			observe(p)
 			p.Annotations["apps.kruise.io/inplace-update-state"] = `{"revision":"v2","lastContainerStatuses":{"main":{"imageID":"` +
 				testkit.ImageID("web:v1") + `"}}}`
@@ -204,7 +207,10 @@ func TestProgress(t *testing.T) {
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			p := running("main=web:v1", "side=side:v1")
-			test.do(t, p)
+			test.do(func(revision string, images ...string) {
+				t.Helper()
+				begin(t, p, revision, images...)
+			}, p)
 			if got, why := Progress(p); got != test.want || (why == "") != (got != Running) {
 				t.Errorf("got phase %d (%q), want %d", got, why, test.want)
 			}
