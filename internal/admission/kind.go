@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+	kjson "sigs.k8s.io/json"
 )
 
 // Kind adapts the pure Default and Validate functions of one API kind.
@@ -78,6 +79,10 @@ func ForKind[T client.Object](scheme *runtime.Scheme, gvr schema.GroupVersionRes
 					Resources:   []string{gvr.Resource},
 					Scope:       ptr.To(admissionregistrationv1.AllScopes),
 				},
+			}},
+			// An object on its way out only loses its finalizers: that must go on while we are away.
+			MatchConditions: []admissionregistrationv1.MatchCondition{{
+				Name: "is-not-being-deleted", Expression: "!has(object.metadata.deletionTimestamp)",
 			}},
 			Handler: handle,
 		}
@@ -140,6 +145,7 @@ func validated[T client.Object](ctx context.Context, req admission.Request, kind
 		}
 	}
 	warnings, errs := judge(ctx, old, obj)
+	warnings = append(unknownFields(req.Object.Raw, newObject()), warnings...)
 	if len(errs) == 0 {
 		return admission.Allowed("").WithWarnings(warnings...)
 	}
@@ -148,6 +154,20 @@ func validated[T client.Object](ctx context.Context, req admission.Request, kind
 		name = obj.GetName()
 	}
 	return invalid(kind, name, errs).WithWarnings(warnings...)
+}
+
+// unknownFields warns of fields that the kind does not have. The API server does so itself, except in the parts of an object
+// that its schema leaves open, such as a pod template.
+func unknownFields(raw []byte, into any) []string {
+	strict, err := kjson.UnmarshalStrict(raw, into)
+	if err != nil {
+		return nil // it could be decoded before
+	}
+	warnings := make([]string, 0, len(strict))
+	for _, e := range strict {
+		warnings = append(warnings, e.Error())
+	}
+	return warnings
 }
 
 // invalid is the answer that the API server itself gives for an invalid object: 422 with a cause for each field. When

@@ -10,7 +10,8 @@ import (
 // How many pods a summary names for each reason.
 const maxNamed = 5
 
-// Summary groups the changes that wait by their reason, the reason that holds most first. Of a group's messages and pods it
+// Summary groups the changes that wait by their reason: first what is wrong, then what merely waits for its turn, and of each
+// kind the reason that holds most first. Of a group's messages and pods it
 // tells the first by name: the order in which a cache lists pods means nothing, and a status that follows it never rests.
 func Summary(held []Held) []appsv1beta1.HeldChange {
 	var groups []appsv1beta1.HeldChange
@@ -32,7 +33,23 @@ func Summary(held []Held) []appsv1beta1.HeldChange {
 		groups[i].Pods = slices.Clip(groups[i].Pods[:min(len(groups[i].Pods), maxNamed)])
 	}
 	slices.SortStableFunc(groups, func(a, b appsv1beta1.HeldChange) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
+		return cmp.Or(cmp.Compare(patience(a.Reason), patience(b.Reason)), cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
 	})
 	return groups
+}
+
+// patience is higher for reasons that pass by themselves, or that the user has asked for.
+func patience(reason appsv1beta1.HeldReason) int {
+	switch reason {
+	case appsv1beta1.HeldByImage, appsv1beta1.HeldByContainer, appsv1beta1.HeldByScheduling, appsv1beta1.HeldByPVC,
+		appsv1beta1.HeldByInPlaceOnly:
+		return 0
+	case appsv1beta1.HeldByPartition, appsv1beta1.HeldByPaused, appsv1beta1.HeldByHook, appsv1beta1.HeldByOnDelete:
+		return 1
+	case appsv1beta1.HeldByBudget, appsv1beta1.HeldByScaleStrategy, appsv1beta1.HeldByGrace, appsv1beta1.HeldBySurge,
+		appsv1beta1.HeldByUpdate, appsv1beta1.HeldByTermination:
+		return 2
+	default:
+		return 1
+	}
 }

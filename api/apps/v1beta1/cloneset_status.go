@@ -67,7 +67,7 @@ type CloneSetStatus struct {
 	// +optional
 	LabelSelector string `json:"labelSelector,omitempty"`
 
-	// Held says why changes wait, one entry per reason, the reason that holds most first. Empty: nothing waits.
+	// Held says why changes wait, one entry per reason: first what is wrong, then what waits for its turn. Empty: nothing waits.
 	//
 	// +optional
 	// +listType=atomic

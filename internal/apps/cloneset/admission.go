@@ -25,6 +25,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/workload/claim"
 	"github.com/holdfast-io/holdfast/internal/workload/inplace"
+	"github.com/holdfast-io/holdfast/internal/workload/order"
 	"github.com/holdfast-io/holdfast/internal/workload/revision"
 )
 
@@ -76,6 +77,7 @@ func (v *validator) Validate(ctx context.Context, old, cs *appsv1beta1.CloneSet)
 	errs = append(errs, validateSelector(cs)...)
 	errs = append(errs, validateClaims(old, cs)...)
 	errs = append(errs, validateLimits(cs)...)
+	errs = append(errs, validatePriority(cs)...)
 	if old != nil {
 		errs = append(errs, validateInPlaceOnly(old, cs)...)
 	}
@@ -126,17 +128,33 @@ func zero(value *intstr.IntOrString, otherwise bool) bool {
 	return err == nil && n == 0
 }
 
+// validatePriority refuses selectors that cannot be read: without an order nothing would be updated.
+func validatePriority(cs *appsv1beta1.CloneSet) field.ErrorList {
+	rolling := cs.Spec.UpdateStrategy.RollingUpdate
+	if rolling == nil {
+		return nil
+	}
+	if _, err := order.Priority(rolling.PriorityStrategy); err != nil {
+		return field.ErrorList{field.Invalid(field.NewPath("spec", "updateStrategy", "rollingUpdate", "priorityStrategy"), field.OmitValueType{}, err.Error())}
+	}
+	return nil
+}
+
 // validateInPlaceOnly refuses a change that cannot be made in place, and names the field that prevents it.
 func validateInPlaceOnly(old, cs *appsv1beta1.CloneSet) field.ErrorList {
 	rolling := cs.Spec.UpdateStrategy.RollingUpdate
 	if rolling == nil || rolling.PodUpdatePolicy != appsv1beta1.InPlaceOnlyPodUpdatePolicy {
 		return nil
 	}
-	_, blocked := inplace.Between(&old.Spec.Template, &cs.Spec.Template)
+	delta, blocked := inplace.Between(&old.Spec.Template, &cs.Spec.Template)
+	for _, name := range delta.NeedsDaemon(&corev1.Pod{}) {
+		blocked = append(blocked, fmt.Sprintf("spec.containers[%s].env (it follows a label or annotation that changes, and no node daemon restarts the container)", name))
+	}
 	errs := make(field.ErrorList, 0, len(blocked))
-	for _, path := range blocked {
+	for _, reason := range blocked {
+		path, detail, _ := strings.Cut(reason, " ")
 		errs = append(errs, field.Invalid(field.NewPath("spec", "template").Child(path), field.OmitValueType{},
-			"it cannot be changed in place, and spec.updateStrategy.rollingUpdate.podUpdatePolicy is InPlaceOnly; take the change back, or set InPlaceIfPossible"))
+			strings.TrimSpace(detail+" it cannot be changed in place, and spec.updateStrategy.rollingUpdate.podUpdatePolicy is InPlaceOnly; take the change back, or set InPlaceIfPossible")))
 	}
 	return errs
 }
@@ -308,7 +326,7 @@ func (v *validator) tried(err error, path *field.Path) ([]string, field.ErrorLis
 		}
 		kind := cmp.Or(field.ErrorType(cause.Type), field.ErrorTypeInvalid) // webhooks often give none
 		errs = append(errs, &field.Error{Type: kind, Field: path.Child(cause.Field).String(), BadValue: field.OmitValueType{},
-			Detail: strings.TrimPrefix(cause.Message, kind.String()+": ")})
+			Detail: strings.TrimPrefix(strings.TrimPrefix(cause.Message, kind.String()), ": ")})
 	}
 	return nil, errs
 }

@@ -121,7 +121,7 @@ func progress(cs *appsv1beta1.CloneSet, old appsv1beta1.CloneSetStatus, now time
 	if moved {
 		// The time of the last progress is what the deadline counts from, so it is written although nothing else changes.
 		set(s, kind, corev1.ConditionTrue, appsv1beta1.CloneSetProgressUpdated,
-			fmt.Sprintf("%d of %d pods are updated, %d of them available", s.UpdatedReplicas, s.ExpectedUpdatedReplicas, s.UpdatedAvailableReplicas), now)
+			"pods are on their way to what the spec asks for", now)
 		find(s, kind).LastUpdateTime = metav1.NewTime(now)
 		return deadline
 	}
@@ -186,6 +186,11 @@ func kstatus(cs *appsv1beta1.CloneSet, acted error, now time.Time) {
 // waits is one sentence on what is missing. It names reasons, not numbers, so that it changes when something happens and
 // not with every pod.
 func waits(cs *appsv1beta1.CloneSet) string {
+	for _, kind := range []appsv1beta1.CloneSetConditionType{appsv1beta1.CloneSetConditionFailedScale, appsv1beta1.CloneSetConditionFailedUpdate} {
+		if c := find(&cs.Status, kind); c != nil {
+			return c.Message
+		}
+	}
 	if held := cs.Status.Held; len(held) > 0 {
 		return fmt.Sprintf("waits: %s: %s", held[0].Reason, held[0].Message)
 	}

@@ -35,9 +35,7 @@ type template struct {
 
 // New makes the revision of a template. collisions is how often the name was found taken by another template.
 func New(owner metav1.Object, kind schema.GroupVersionKind, tmpl *corev1.PodTemplateSpec, selector map[string]string, collisions int32) (*appsv1.ControllerRevision, error) {
-	var d data
-	d.Spec.Template = template{PodTemplateSpec: *tmpl, Patch: "replace"}
-	raw, err := json.Marshal(d)
+	raw, err := encode(tmpl)
 	if err != nil {
 		return nil, fmt.Errorf("encode the pod template of %s %s: %w", kind.Kind, owner.GetName(), err)
 	}
@@ -50,6 +48,22 @@ func New(owner metav1.Object, kind schema.GroupVersionKind, tmpl *corev1.PodTemp
 		},
 		Data: runtime.RawExtension{Raw: raw},
 	}, nil
+}
+
+// encode sorts the keys. The API server does so itself when it patches a revision's owners, as the garbage collector asks,
+// and then finds that data, which is immutable and compared by its bytes, has changed if it was not sorted before.
+func encode(tmpl *corev1.PodTemplateSpec) ([]byte, error) {
+	var d data
+	d.Spec.Template = template{PodTemplateSpec: *tmpl, Patch: "replace"}
+	raw, err := json.Marshal(d)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // New says whose template it is
+	}
+	var plain any
+	if err := json.Unmarshal(raw, &plain); err != nil {
+		return nil, err //nolint:wrapcheck // as above
+	}
+	return json.Marshal(plain) //nolint:wrapcheck // as above
 }
 
 func hash(raw []byte, collisions int32) string {

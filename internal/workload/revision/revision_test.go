@@ -1,6 +1,7 @@
 package revision
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -142,5 +143,28 @@ func TestOutdated(t *testing.T) {
 				t.Errorf("got %v, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// The garbage collector patches a revision's owners, and the API server then encodes its data with sorted keys; data is
+// immutable, so it must be so from the beginning.
+func TestDataIsEncodedAsTheAPIServerDoes(t *testing.T) {
+	tmpl := &corev1.PodTemplateSpec{}
+	tmpl.Labels = map[string]string{"b": "1", "a": "<2>"}
+	tmpl.Spec.Containers = []corev1.Container{{Name: "main", Image: "image"}}
+	rev, err := New(owner(), kind(), tmpl, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plain any
+	if err := json.Unmarshal(rev.Data.Raw, &plain); err != nil {
+		t.Fatal(err)
+	}
+	sorted, err := json.Marshal(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(rev.Data.Raw, sorted) {
+		t.Errorf("data is\n%s, sorted it is\n%s", rev.Data.Raw, sorted)
 	}
 }
