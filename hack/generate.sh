@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes what is generated: deep copies and CRDs from the types in api/, the operator's role from the rbac markers of the
-# rooms. Each file is written only when it changed, so that nothing is rebuilt for nothing.
+# rooms, the chart from what `holdfast install` would apply. Each file is written only when it changed, so that nothing is rebuilt for nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 gen=bin/tools/controller-gen
@@ -23,4 +23,6 @@ install=internal/operator/install
 if [ -d "$install" ]; then
 	"$gen" rbac:roleName=holdfast-operator,fileName=zz_role.yaml paths=./internal/... output:rbac:dir="$tmp"
 	if ! cmp -s "$tmp/zz_role.yaml" "$install/zz_role.yaml"; then cp "$tmp/zz_role.yaml" "$install/zz_role.yaml"; fi
+	# Last, for it takes in the CRDs and the role.
+	UPDATE=1 go test -count=1 "./$install" -run Chart >"$tmp/chart.log" || { cat "$tmp/chart.log" >&2; exit 1; }
 fi

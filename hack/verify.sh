@@ -19,7 +19,7 @@ step() { # step NAME COMMAND...
 
 generated() {
 	find api internal -name 'zz_*' -type f -print0 | sort -z | xargs -0r sha256sum
-	find api/crds -name '*.yaml' -type f -print0 | sort -z | xargs -0r sha256sum
+	find api/crds charts -name '*.yaml' -type f -print0 | sort -z | xargs -0r sha256sum
 }
 
 generate() {

@@ -1,31 +1,34 @@
 package v1beta1
 
 // Lifecycle holds a pod back at the doors of its life until somebody else says that it may pass. While a pod waits, its
-// label lifecycle.apps.kruise.io/state tells for what (PreparingNormal, PreparingUpdate, PreparingDelete).
+// label lifecycle.apps.kruise.io/state tells for what: PreparingNormal, PreparingUpdate, Updated or PreparingDelete. In
+// every state but Normal, Updating among them, a pod counts as unavailable, whether it is ready or not, and so uses up
+// maxUnavailable.
 type Lifecycle struct {
-	// PreDelete is asked before a pod is deleted by its workload: the pod waits in the state PreparingDelete for as long as the
-	// hook holds it, and is not counted on meanwhile. Deletions by other means (kubectl delete, eviction) do not ask; only
+	// PreDelete is asked before a pod is deleted by its workload: the pod waits in the state PreparingDelete while any of the
+	// hook's labels or finalizers is on it. Deletions by other means (kubectl delete, eviction) do not ask; only
 	// finalizers hold a pod against those.
 	//
 	// +optional
 	PreDelete *LifecycleHook `json:"preDelete,omitempty"`
 
-	// InPlaceUpdate is asked before a pod is changed in place (state PreparingUpdate) and again after the change is done
-	// (state Updated): the pod returns to Normal once the hook is complete again.
+	// InPlaceUpdate is asked before a pod is changed in place: the pod waits in the state PreparingUpdate while any of the
+	// hook's labels or finalizers is on it. It is asked again when the change is done: the pod waits in the state Updated until
+	// all of them are on it again, and returns to Normal.
 	//
 	// +optional
 	InPlaceUpdate *LifecycleHook `json:"inPlaceUpdate,omitempty"`
 
-	// PreNormal is asked after a pod is created: it waits in the state PreparingNormal, and does not count as available,
-	// until the hook is complete.
+	// PreNormal is asked after a pod is created: it waits in the state PreparingNormal until all of the hook's labels and
+	// finalizers are on it.
 	//
 	// +optional
 	PreNormal *LifecycleHook `json:"preNormal,omitempty"`
 }
 
-// LifecycleHook is the sign by which a pod is held. For preDelete and inPlaceUpdate a pod is held while it carries any of
-// the labels or finalizers listed; whoever holds it takes them off to let it pass. For preNormal, and at the end of a change
-// in place, it is held until it carries all of them. A hook with neither labels nor finalizers holds nothing.
+// LifecycleHook is the sign by which a pod is held. For preDelete, and before a change in place, a pod is held while any of
+// the labels or finalizers listed is on it; whoever holds it takes all of them off to let it pass. For preNormal, and at the
+// end of a change in place, it is held until all of them are on it. A hook with neither labels nor finalizers holds nothing.
 type LifecycleHook struct {
 	// LabelsHandler are the labels, with their exact values, that hold a pod. They are usually part of the template's labels.
 	//
@@ -62,7 +65,7 @@ const (
 	LifecycleStatePreparingUpdate LifecycleState = "PreparingUpdate"
 	// LifecycleStateUpdating: the change in place is being made.
 	LifecycleStateUpdating LifecycleState = "Updating"
-	// LifecycleStateUpdated: the change is done, held by the hook inPlaceUpdate until it is complete again.
+	// LifecycleStateUpdated: the change is done, held until all labels and finalizers of the hook inPlaceUpdate are on it again.
 	LifecycleStateUpdated LifecycleState = "Updated"
 	// LifecycleStatePreparingDelete: chosen to go, held by the hook preDelete.
 	LifecycleStatePreparingDelete LifecycleState = "PreparingDelete"
