@@ -29,9 +29,11 @@ import (
 	"github.com/holdfast-io/holdfast/internal/workload/revision"
 )
 
-// Hooks are the admission of CloneSets. It asks the API server itself what it would say to the pods and claims.
-//
+// What judging CloneSets takes beyond what keeping them does.
+
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=storageclasses,verbs=get
+
+// Hooks are the admission of CloneSets. It asks the API server itself what it would say to the pods and claims.
 func Hooks(scheme *runtime.Scheme, c client.Client, live client.Reader) []admission.Hook {
 	v := &validator{client: c, live: live}
 	return admission.ForKind(scheme, appsv1beta1.SchemeGroupVersion.WithResource("clonesets"), nil,
@@ -101,7 +103,8 @@ func validateSelector(cs *appsv1beta1.CloneSet) field.ErrorList {
 	case err != nil:
 		return field.ErrorList{field.Invalid(path, metav1.FormatLabelSelector(cs.Spec.Selector), err.Error())}
 	case selector.Empty():
-		return field.ErrorList{field.Invalid(path, "", "an empty selector would match every pod of the namespace; name at least one label of spec.template.metadata.labels")}
+		return field.ErrorList{field.Invalid(path, "",
+			"an empty selector would match every pod of the namespace; name at least one label of spec.template.metadata.labels")}
 	case !selector.Matches(labels.Set(cs.Spec.Template.Labels)):
 		return field.ErrorList{field.Invalid(field.NewPath("spec", "template", "metadata", "labels"), cs.Spec.Template.Labels,
 			fmt.Sprintf("spec.selector %q does not match them, so the set would not own its pods; make them agree", selector))}
@@ -116,7 +119,8 @@ func validateLimits(cs *appsv1beta1.CloneSet) field.ErrorList {
 	if rolling == nil || !zero(rolling.MaxUnavailable, false) || !zero(rolling.MaxSurge, true) {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("spec", "updateStrategy", "rollingUpdate", "maxUnavailable"), rolling.MaxUnavailable.String(),
+	path := field.NewPath("spec", "updateStrategy", "rollingUpdate", "maxUnavailable")
+	return field.ErrorList{field.Invalid(path, rolling.MaxUnavailable.String(),
 		"maxUnavailable and maxSurge must not both be 0: no pod could ever be updated; raise one of them, or use paused to stop the update")}
 }
 
@@ -135,7 +139,8 @@ func validatePriority(cs *appsv1beta1.CloneSet) field.ErrorList {
 		return nil
 	}
 	if _, err := order.Priority(rolling.PriorityStrategy); err != nil {
-		return field.ErrorList{field.Invalid(field.NewPath("spec", "updateStrategy", "rollingUpdate", "priorityStrategy"), field.OmitValueType{}, err.Error())}
+		path := field.NewPath("spec", "updateStrategy", "rollingUpdate", "priorityStrategy")
+		return field.ErrorList{field.Invalid(path, field.OmitValueType{}, err.Error())}
 	}
 	return nil
 }
@@ -148,13 +153,15 @@ func validateInPlaceOnly(old, cs *appsv1beta1.CloneSet) field.ErrorList {
 	}
 	delta, blocked := inplace.Between(&old.Spec.Template, &cs.Spec.Template)
 	for _, name := range delta.NeedsDaemon(&corev1.Pod{}) {
-		blocked = append(blocked, fmt.Sprintf("spec.containers[%s].env (it follows a label or annotation that changes, and no node daemon restarts the container)", name))
+		blocked = append(blocked, fmt.Sprintf("spec.containers[%s].env "+
+			"(it follows a label or annotation that changes, and no node daemon restarts the container)", name))
 	}
 	errs := make(field.ErrorList, 0, len(blocked))
 	for _, reason := range blocked {
 		path, detail, _ := strings.Cut(reason, " ")
 		errs = append(errs, field.Invalid(field.NewPath("spec", "template").Child(path), field.OmitValueType{},
-			strings.TrimSpace(detail+" it cannot be changed in place, and spec.updateStrategy.rollingUpdate.podUpdatePolicy is InPlaceOnly; take the change back, or set InPlaceIfPossible")))
+			strings.TrimSpace(detail+" it cannot be changed in place, and spec.updateStrategy.rollingUpdate.podUpdatePolicy is InPlaceOnly; "+
+				"take the change back, or set InPlaceIfPossible")))
 	}
 	return errs
 }
@@ -207,7 +214,8 @@ func warn(cs *appsv1beta1.CloneSet) (warnings []string) {
 		case s.ImagePreDownloadParallelism != nil && recreate:
 			warnings = append(warnings, path+"imagePreDownloadParallelism has no effect while podUpdatePolicy is ReCreate")
 		case s.ImagePreDownloadParallelism == nil && (s.ImagePreDownloadTimeoutSeconds != nil || s.ImagePreDownloadMinUpdatedReadyPods != nil):
-			warnings = append(warnings, path+"imagePreDownloadTimeoutSeconds and imagePreDownloadMinUpdatedReadyPods have no effect without imagePreDownloadParallelism")
+			warnings = append(warnings, path+
+				"imagePreDownloadTimeoutSeconds and imagePreDownloadMinUpdatedReadyPods have no effect without imagePreDownloadParallelism")
 		}
 		if s.GracePeriodSeconds > 0 && recreate {
 			warnings = append(warnings, path+"gracePeriodSeconds has no effect while podUpdatePolicy is ReCreate")
@@ -286,7 +294,8 @@ func (v *validator) classFits(ctx context.Context, before, tmpl *corev1.Persiste
 	var class storagev1.StorageClass
 	switch err := v.live.Get(ctx, types.NamespacedName{Name: name}, &class); {
 	case apierrors.IsNotFound(err):
-		return []string{fmt.Sprintf("%s: there is no StorageClass %q, so the claims wait until there is one, or until volumes of that class are made by hand",
+		return []string{fmt.Sprintf("%s: there is no StorageClass %q, so the claims wait until there is one, "+
+			"or until volumes of that class are made by hand",
 			path.Child("storageClassName"), name)}, nil
 	case err != nil:
 		return nil, nil // the pods will say what their claims wait for
@@ -325,8 +334,10 @@ func (v *validator) tried(err error, path *field.Path) ([]string, field.ErrorLis
 			continue
 		}
 		kind := cmp.Or(field.ErrorType(cause.Type), field.ErrorTypeInvalid) // webhooks often give none
-		errs = append(errs, &field.Error{Type: kind, Field: path.Child(cause.Field).String(), BadValue: field.OmitValueType{},
-			Detail: strings.TrimPrefix(strings.TrimPrefix(cause.Message, kind.String()), ": ")})
+		errs = append(errs, &field.Error{
+			Type: kind, Field: path.Child(cause.Field).String(), BadValue: field.OmitValueType{},
+			Detail: strings.TrimPrefix(strings.TrimPrefix(cause.Message, kind.String()), ": "),
+		})
 	}
 	return nil, errs
 }

@@ -19,11 +19,10 @@ import (
 	"github.com/holdfast-io/holdfast/internal/workload/pull"
 )
 
-// Kind of the objects that this room keeps.
-var kind = appsv1beta1.SchemeGroupVersion.WithKind("CloneSet")
+func kind() schema.GroupVersionKind { return appsv1beta1.SchemeGroupVersion.WithKind("CloneSet") }
 
 // GroupKind of the objects that this room keeps.
-func GroupKind() schema.GroupKind { return kind.GroupKind() }
+func GroupKind() schema.GroupKind { return kind().GroupKind() }
 
 // Deps are what the room needs from the operator.
 type Deps struct {
@@ -36,8 +35,8 @@ type Deps struct {
 	Clock    clock.PassiveClock
 }
 
-// Reconciler keeps CloneSets.
-//
+// What keeping CloneSets takes. These lines stand apart: controller-gen does not see them in the comment of a declaration.
+
 // +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets/status,verbs=get;patch
 // +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets/finalizers,verbs=update
@@ -45,6 +44,8 @@ type Deps struct {
 // +kubebuilder:rbac:groups="",resources=pods/status;pods/resize,verbs=patch
 // +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;create;patch;delete
+
+// Reconciler keeps CloneSets.
 type Reconciler struct {
 	engine *workload.Engine
 	puller *pull.Puller
@@ -100,7 +101,7 @@ func (r *Reconciler) predownload(ctx context.Context, cs *appsv1beta1.CloneSet, 
 	if rolling := cs.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
 		strategy = rolling.InPlaceUpdateStrategy
 	}
-	owner := pull.Owner{Object: cs, Kind: kind, Template: &cs.Spec.Template}
+	owner := pull.Owner{Object: cs, Kind: kind(), Template: &cs.Spec.Template}
 	held, again := r.puller.Bring(ctx, owner, pull.NewWish(strategy, state, plan))
 	plan.Held = append(plan.Held, held...)
 	if again > 0 && (plan.Again == 0 || again < plan.Again) {
@@ -125,7 +126,7 @@ func source(cs *appsv1beta1.CloneSet) (workload.Source, error) {
 		return workload.Source{}, fmt.Errorf("spec.selector %q must match spec.template.metadata.labels, and must not be empty", selector)
 	}
 	return workload.Source{
-		Owner: cs, Kind: kind,
+		Owner: cs, Kind: kind(),
 		Selector: selector, Labels: cs.Spec.Selector.MatchLabels,
 		Template: &cs.Spec.Template, Claims: cs.Spec.VolumeClaimTemplates,
 		CurrentRevision: cs.Status.CurrentRevision, CollisionCount: cs.Status.CollisionCount,
@@ -136,7 +137,7 @@ func source(cs *appsv1beta1.CloneSet) (workload.Source, error) {
 // Watches are the kinds whose events concern a CloneSet.
 func (r *Reconciler) Watches() []reconcile.Watch {
 	return []reconcile.Watch{
-		{Object: &corev1.Pod{}, Map: r.podOwners(reconcile.Owner(kind.GroupKind()))},
+		{Object: &corev1.Pod{}, Map: r.podOwners(reconcile.Owner(GroupKind()))},
 		{Object: &corev1.PersistentVolumeClaim{}},
 	}
 }

@@ -42,11 +42,12 @@ func report(cs *appsv1beta1.CloneSet, state workload.State, plan workload.Plan, 
 }
 
 func count(s *appsv1beta1.CloneSetStatus, state workload.State, plan workload.Plan) {
-	s.Replicas, s.ReadyReplicas, s.AvailableReplicas = int32(len(state.Members)), 0, 0
+	s.Replicas, s.ReadyReplicas, s.AvailableReplicas = 0, 0, 0
 	s.UpdatedReplicas, s.UpdatedReadyReplicas, s.UpdatedAvailableReplicas = 0, 0, 0
 	for i := range state.Members {
 		m := &state.Members[i]
 		updated := add(m.Revision == state.Update.Name)
+		s.Replicas++
 		s.UpdatedReplicas += updated
 		s.ReadyReplicas += add(m.Ready)
 		s.UpdatedReadyReplicas += updated * add(m.Ready)
@@ -232,7 +233,10 @@ func find(s *appsv1beta1.CloneSetStatus, kind appsv1beta1.CloneSetConditionType)
 }
 
 // set writes a condition; nothing changes, the times neither, when it says this already.
-func set(s *appsv1beta1.CloneSetStatus, kind appsv1beta1.CloneSetConditionType, status corev1.ConditionStatus, reason, message string, now time.Time) {
+func set(
+	s *appsv1beta1.CloneSetStatus, kind appsv1beta1.CloneSetConditionType,
+	status corev1.ConditionStatus, reason, message string, now time.Time,
+) {
 	c := find(s, kind)
 	if c == nil {
 		s.Conditions = append(slices.Clip(s.Conditions), appsv1beta1.CloneSetCondition{Type: kind})

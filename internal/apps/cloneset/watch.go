@@ -20,7 +20,7 @@ func (r *Reconciler) podOwners(owner handler.MapFunc) handler.MapFunc {
 		if metav1.GetControllerOfNoCopy(obj) != nil {
 			return owner(ctx, obj)
 		}
-		if set, pulls := pull.Set(obj, kind.GroupKind()); pulls {
+		if set, pulls := pull.Set(obj, GroupKind()); pulls {
 			return []ctrl.Request{{NamespacedName: set}}
 		}
 		if len(obj.GetLabels()) == 0 {
