@@ -1,14 +1,20 @@
 package cloneset_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/testkit"
@@ -19,8 +25,10 @@ import (
 func canary(r *appsv1beta1.RollingUpdateCloneSetStrategy) {
 	r.PodUpdatePolicy = appsv1beta1.InPlaceIfPossiblePodUpdatePolicy
 	r.Partition = ptr.To(intstr.FromString("100%"))
-	r.InPlaceUpdateStrategy = &appsv1beta1.InPlaceUpdateStrategy{ImagePreDownloadParallelism: ptr.To(intstr.FromInt32(1)),
-		ImagePreDownloadTimeoutSeconds: ptr.To[int32](30)}
+	r.InPlaceUpdateStrategy = &appsv1beta1.InPlaceUpdateStrategy{
+		ImagePreDownloadParallelism:    ptr.To(intstr.FromInt32(1)),
+		ImagePreDownloadTimeoutSeconds: ptr.To[int32](30),
+	}
 }
 
 // pulls are the pull pods that are not on their way out.
@@ -149,4 +157,30 @@ func TestPullsEndWithWhatTheyAreFor(t *testing.T) {
 			w.settle(w.quiet(func(*appsv1beta1.CloneSet) bool { return true }))
 		})
 	}
+}
+
+func TestPullPodsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testkit.CloneSet(replicas(3), rolling(canary)), nil)
+	w.settle(settled)
+	// Whoever asks for less memory than this is refused.
+	limit := &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "least"}}
+	limit.Spec.Limits = []corev1.LimitRangeItem{{Type: corev1.LimitTypeContainer, Min: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Mi")}}}
+	if err := w.env.Client.Create(t.Context(), limit); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 10*time.Second, "the API server obeys the limit range", func(ctx context.Context) error {
+		p := testkit.Pod(func(p *corev1.Pod) { p.Namespace, p.Name, p.Spec.NodeName = w.ns, "probe", "" })
+		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("0")}
+		if err := w.env.Client.Create(ctx, p, client.DryRunAll); !apierrors.IsForbidden(err) {
+			return fmt.Errorf("a pod that asks for too little is not refused: %v", err)
+		}
+		return nil
+	})
+	w.change(image("v2"))
+	w.watched(w.quiet(func(cs *appsv1beta1.CloneSet) bool {
+		return strings.Contains(heldBy(cs, appsv1beta1.HeldByImage), "minimum memory usage per Container is 1Mi")
+	}))
+	w.change(rolling(func(r *appsv1beta1.RollingUpdateCloneSetStrategy) { r.Partition = ptr.To(intstr.FromInt32(0)) }))
+	w.settle(settled)
 }
