@@ -15,18 +15,17 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/api/crds"
+	"github.com/holdfast-io/holdfast/internal/operator"
+	"github.com/holdfast-io/holdfast/internal/testkit"
 )
 
 const (
@@ -97,15 +96,10 @@ func (b *bench) startCluster(ctx context.Context) error {
 
 // connect makes the clients, the namespace and the watch of its pods.
 func (b *bench) connect(ctx context.Context, config *rest.Config) error {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, appsv1beta1.AddToScheme,
-	} {
-		if err := add(scheme); err != nil {
-			return fmt.Errorf("build the scheme: %w", err)
-		}
+	scheme, err := operator.NewScheme()
+	if err != nil {
+		return err
 	}
-	var err error
 	if b.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}
@@ -177,7 +171,7 @@ func (b *bench) startOperator(ctx context.Context) error {
 		return b.operatorReady(ctx)
 	})
 	if err != nil {
-		return fmt.Errorf("%w; the end of its log:\n%s", err, tail(b.operator.log))
+		return fmt.Errorf("%w; the end of its log:\n%s", err, testkit.Tail(b.operator.log))
 	}
 	progressf("the operator was ready after %.2f s", time.Since(b.operator.started).Seconds())
 	return nil

@@ -8,6 +8,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/holdfast-io/holdfast/internal/testkit"
 )
 
 // The parts of the benchmark.
@@ -259,7 +261,7 @@ func (b *bench) awaitFirstWrite(ctx context.Context, first <-chan time.Time, f r
 	case <-b.operator.ended:
 		return b.operator.failed()
 	case <-time.After(b.options.limit):
-		return fmt.Errorf("the restarted operator wrote to no pod within %s; the end of its log:\n%s", b.options.limit, tail(b.operator.log))
+		return fmt.Errorf("the restarted operator wrote to no pod within %s; the end of its log:\n%s", b.options.limit, testkit.Tail(b.operator.log))
 	}
 	peak, err := b.operator.peakMemory()
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/holdfast-io/holdfast/internal/testkit"
 )
 
 // clockTicks is the unit of the times in /proc/PID/stat: USER_HZ, which is 100 on every Linux that Go runs on.
@@ -90,7 +92,7 @@ func (p *process) stop(limit time.Duration) {
 func (p *process) failed() error {
 	select {
 	case <-p.ended:
-		return fmt.Errorf("%s ended early: %w; the end of its log:\n%s", p.name, p.err, tail(p.log))
+		return fmt.Errorf("%s ended early: %w; the end of its log:\n%s", p.name, p.err, testkit.Tail(p.log))
 	default:
 		return nil
 	}
@@ -106,7 +108,7 @@ func (p *process) await(ctx context.Context, done <-chan struct{}, limit time.Du
 	case <-ctx.Done():
 		return fmt.Errorf("wait for %s: %w", p.name, ctx.Err())
 	case <-time.After(limit):
-		return fmt.Errorf("%s was not ready within %s; the end of its log:\n%s", p.name, limit, tail(p.log))
+		return fmt.Errorf("%s was not ready within %s; the end of its log:\n%s", p.name, limit, testkit.Tail(p.log))
 	}
 }
 
@@ -166,14 +168,4 @@ func (p *process) resetPeak() error {
 
 func (p *process) proc(file string) string {
 	return filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), file)
-}
-
-// tail returns the last lines of a file, for an error message.
-func tail(path string) string {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	return strings.Join(lines[max(0, len(lines)-15):], "\n")
 }

@@ -64,18 +64,12 @@ func (t *mutatingBundle) String() string { return "mutatingwebhookconfiguration 
 
 func (t *mutatingBundle) Inject(ctx context.Context, bundle []byte) (bool, error) {
 	config := &admissionregistrationv1.MutatingWebhookConfiguration{}
-	if err := t.client.Get(ctx, types.NamespacedName{Name: t.name}, config); err != nil {
-		return absent(err)
-	}
-	before := config.DeepCopy()
-	changed := false
-	for i := range config.Webhooks {
-		changed = setBundle(&config.Webhooks[i].ClientConfig, bundle) || changed
-	}
-	if !changed {
-		return false, nil
-	}
-	return absent(t.client.Patch(ctx, config, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
+	return inject(ctx, t.client, t.name, config, func() (changed bool) {
+		for i := range config.Webhooks {
+			changed = setBundle(&config.Webhooks[i].ClientConfig, bundle) || changed
+		}
+		return changed
+	})
 }
 
 type validatingBundle struct {
@@ -87,18 +81,24 @@ func (t *validatingBundle) String() string { return "validatingwebhookconfigurat
 
 func (t *validatingBundle) Inject(ctx context.Context, bundle []byte) (bool, error) {
 	config := &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	if err := t.client.Get(ctx, types.NamespacedName{Name: t.name}, config); err != nil {
+	return inject(ctx, t.client, t.name, config, func() (changed bool) {
+		for i := range config.Webhooks {
+			changed = setBundle(&config.Webhooks[i].ClientConfig, bundle) || changed
+		}
+		return changed
+	})
+}
+
+// inject reads a configuration, lets set put the bundle in, and writes what that changed.
+func inject(ctx context.Context, c client.Client, name string, config client.Object, set func() bool) (bool, error) {
+	if err := c.Get(ctx, types.NamespacedName{Name: name}, config); err != nil {
 		return absent(err)
 	}
-	before := config.DeepCopy()
-	changed := false
-	for i := range config.Webhooks {
-		changed = setBundle(&config.Webhooks[i].ClientConfig, bundle) || changed
-	}
-	if !changed {
+	before, ok := config.DeepCopyObject().(client.Object)
+	if !ok || !set() {
 		return false, nil
 	}
-	return absent(t.client.Patch(ctx, config, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
+	return absent(c.Patch(ctx, config, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
 }
 
 func setBundle(config *admissionregistrationv1.WebhookClientConfig, bundle []byte) bool {

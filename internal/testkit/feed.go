@@ -9,9 +9,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
 // drainLimit is how long the server may take to send an event that it has committed.
@@ -44,7 +45,9 @@ func newFeed(ctx context.Context, c client.WithWatch, gvk schema.GroupVersionKin
 	if err != nil {
 		return nil, nil, err
 	}
-	sort.Slice(objects, func(i, j int) bool { return newer(objects[j].GetResourceVersion(), objects[i].GetResourceVersion()) })
+	sort.Slice(objects, func(i, j int) bool {
+		return reconcile.Newer(objects[j].GetResourceVersion(), objects[i].GetResourceVersion())
+	})
 	first := make([]event, 0, len(objects))
 	for _, object := range objects {
 		f.seen[client.ObjectKeyFromObject(object)] = object
@@ -89,7 +92,7 @@ func (f *feed) drain(ctx context.Context) ([]event, error) {
 			return events, fmt.Errorf("the watch of %s in %s lacks events that a list shows: %w", f.gvk.Kind, f.namespace, ctx.Err())
 		}
 	}
-	if newer(version, f.at) {
+	if reconcile.Newer(version, f.at) {
 		f.at = version
 	}
 	return events, nil
@@ -121,7 +124,7 @@ func (f *feed) reached(objects []client.Object) bool {
 		if _, gone := f.gone[string(object.GetUID())]; gone {
 			continue // deleted since the list
 		}
-		if seen := f.seen[key]; seen == nil || newer(object.GetResourceVersion(), seen.GetResourceVersion()) {
+		if seen := f.seen[key]; seen == nil || reconcile.Newer(object.GetResourceVersion(), seen.GetResourceVersion()) {
 			return false
 		}
 	}
@@ -160,13 +163,4 @@ func newListOf(scheme *runtime.Scheme, gvk schema.GroupVersionKind) (client.Obje
 		return nil, errors.New(gvk.Kind + "List is no list")
 	}
 	return list, nil
-}
-
-// newer reports whether version a was made after version b.
-func newer(a, b string) bool {
-	if b == "" {
-		return a != ""
-	}
-	order, err := resourceversion.CompareResourceVersion(a, b)
-	return err == nil && order > 0
 }

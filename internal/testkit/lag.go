@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
 // LagCache is a reader that stays behind the API server by a chosen number of events, as an informer's cache does for a
@@ -72,10 +74,10 @@ func (l *LagCache) Fetch(ctx context.Context) error {
 		l.pending = append(l.pending, events...)
 	}
 	slices.SortStableFunc(l.pending, func(a, b event) int {
-		if newer(b.object.GetResourceVersion(), a.object.GetResourceVersion()) {
+		if reconcile.Newer(b.object.GetResourceVersion(), a.object.GetResourceVersion()) {
 			return -1
 		}
-		if newer(a.object.GetResourceVersion(), b.object.GetResourceVersion()) {
+		if reconcile.Newer(a.object.GetResourceVersion(), b.object.GetResourceVersion()) {
 			return 1
 		}
 		return 0

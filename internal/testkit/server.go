@@ -70,7 +70,7 @@ func startServer() (*server, error) {
 	}
 	kubeconfig, err := awaitReady(bufio.NewScanner(out))
 	if err != nil {
-		return nil, fmt.Errorf("%s up --only apiserver: %w; its log ends: %s", binary, err, tail(filepath.Join(dir, "stderr")))
+		return nil, fmt.Errorf("%s up --only apiserver: %w; its log ends: %s", binary, err, Tail(filepath.Join(dir, "stderr")))
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -135,8 +135,8 @@ func repositoryRoot() (string, error) {
 	return "", fmt.Errorf("no go.mod at or above %s: run the tests inside the repository", start)
 }
 
-// tail returns the last lines of a file, for an error message.
-func tail(path string) string {
+// Tail returns the last lines of a file, for an error message.
+func Tail(path string) string {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()

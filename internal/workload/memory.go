@@ -6,7 +6,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
+
+	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
 // memory is what the engine knows of a workload beyond the cache: its own writes that the cache may not show yet. Nothing
@@ -80,7 +81,7 @@ func (m *memories) forget(key types.NamespacedName) {
 func (m *memory) wrote(kind schema.GroupVersionKind, version string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if newer(version, m.written[kind]) {
+	if reconcile.Newer(version, m.written[kind]) {
 		m.written[kind] = version
 	}
 }
@@ -101,14 +102,4 @@ func (m *memory) gone(uid types.UID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.deleted[uid] = true
-}
-
-// newer compares resourceVersions, which the API server hands out in order.
-// https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
-func newer(a, b string) bool {
-	if b == "" {
-		return a != ""
-	}
-	c, err := resourceversion.CompareResourceVersion(a, b)
-	return err == nil && c > 0
 }

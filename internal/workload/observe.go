@@ -131,7 +131,7 @@ func (e *Engine) caughtUp(m *memory) error {
 	defer m.mu.Unlock()
 	for kind, written := range m.written {
 		synced, known := e.Position.Synced(kind)
-		if known && newer(written, synced) {
+		if known && reconcile.Newer(written, synced) {
 			return reconcile.Wait(cacheInterval,
 				fmt.Sprintf("the cache shows %ss up to version %s, our last write is %s", kind.Kind, synced, written))
 		}

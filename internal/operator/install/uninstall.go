@@ -12,7 +12,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -274,34 +276,24 @@ func (r *remover) others(ctx context.Context, list client.ObjectList, namespace 
 		return nil, fmt.Errorf("look what is left in namespace %s: %w", namespace, err)
 	}
 	var out []string
-	visit := func(kind string, object client.Object) {
+	err := meta.EachListItem(list, func(item runtime.Object) error {
+		object, ok := item.(client.Object)
+		if !ok {
+			return fmt.Errorf("%T has no metadata", item)
+		}
+		kind, err := r.client.GroupVersionKindFor(object)
+		if err != nil {
+			return err //nolint:wrapcheck // said below
+		}
 		labels := object.GetLabels()
 		ours := labels[labelManagedBy] == managedBy || labels[labelName] == "holdfast"
 		if !ours && object.GetName() != "kube-root-ca.crt" {
-			out = append(out, kind+" "+object.GetName())
+			out = append(out, strings.ToLower(kind.Kind)+" "+object.GetName())
 		}
-	}
-	switch l := list.(type) {
-	case *corev1.PodList:
-		for i := range l.Items {
-			visit("pod", &l.Items[i])
-		}
-	case *corev1.PersistentVolumeClaimList:
-		for i := range l.Items {
-			visit("persistentvolumeclaim", &l.Items[i])
-		}
-	case *corev1.SecretList:
-		for i := range l.Items {
-			visit("secret", &l.Items[i])
-		}
-	case *corev1.ConfigMapList:
-		for i := range l.Items {
-			visit("configmap", &l.Items[i])
-		}
-	case *corev1.ServiceList:
-		for i := range l.Items {
-			visit("service", &l.Items[i])
-		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look what is left in namespace %s: %w", namespace, err)
 	}
 	return out, nil
 }
