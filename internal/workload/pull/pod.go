@@ -21,7 +21,8 @@ import (
 const (
 	// container is the name of the only container of a pull pod that we made; a webhook may add others.
 	container = "pull"
-	// safeToEvict tells the cluster autoscaler that the pod keeps no node: https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md
+	// safeToEvict tells the cluster autoscaler that the pod keeps no node.
+	// https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md
 	safeToEvict = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 	// nobody is a user that no image needs; a pod without root passes every pod security standard.
 	nobody = 65535
@@ -64,7 +65,8 @@ func build(o Owner, at Pull, timeout time.Duration) *corev1.Pod {
 			Labels:      map[string]string{workload.PullFor: string(o.Object.GetUID())},
 			Annotations: map[string]string{safeToEvict: "true"},
 			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: o.Kind.GroupVersion().String(), Kind: o.Kind.Kind, Name: o.Object.GetName(), UID: o.Object.GetUID(),
+				APIVersion: o.Kind.GroupVersion().String(), Kind: o.Kind.Kind,
+				Name: o.Object.GetName(), UID: o.Object.GetUID(),
 			}},
 		},
 		Spec: corev1.PodSpec{

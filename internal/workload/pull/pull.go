@@ -146,7 +146,8 @@ func (p *Puller) act(ctx context.Context, o Owner, w Wish, plan Plan, m *memory)
 		case apierrors.IsAlreadyExists(err): // ours: the name says so. Its event is on its way.
 		case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
 			m.refused, m.until = short(err.Error()), p.Clock.Now().Add(refusedInterval)
-			reconcile.Event(ctx, corev1.EventTypeWarning, "FailedImagePreDownload", "the API server takes no pod that pulls an image ahead: %s", m.refused)
+			reconcile.Event(ctx, corev1.EventTypeWarning, "FailedImagePreDownload",
+				"the API server takes no pod that pulls an image ahead: %s", m.refused)
 			return nil
 		default:
 			return fmt.Errorf("create pod %s/%s to pull %s on %s: %w", fresh.Namespace, fresh.Name, at.Image, at.Node, err)

@@ -24,9 +24,11 @@ func tell(ctx context.Context, learned Outcomes) {
 		switch o := learned[at]; {
 		case !o.Over:
 		case o.Trouble == "":
-			reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulImagePreDownload", "node %s has image %s ahead of the update", at.Node, at.Image)
+			reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulImagePreDownload",
+				"node %s has image %s ahead of the update", at.Node, at.Image)
 		default:
-			reconcile.Event(ctx, corev1.EventTypeWarning, "FailedImagePreDownload", "node %s could not pull image %s ahead of the update: %s", at.Node, at.Image, o.Trouble)
+			reconcile.Event(ctx, corev1.EventTypeWarning, "FailedImagePreDownload",
+				"node %s could not pull image %s ahead of the update: %s", at.Node, at.Image, o.Trouble)
 		}
 	}
 }
@@ -59,7 +61,10 @@ func held(w Wish, m *memory) (all []workload.Held) {
 }
 
 func note(format string, args ...any) workload.Held {
-	return workload.Held{Change: workload.Change{Verb: workload.Refresh}, Reason: appsv1beta1.HeldByImage, Message: fmt.Sprintf(format, args...)}
+	return workload.Held{
+		Change: workload.Change{Verb: workload.Refresh},
+		Reason: appsv1beta1.HeldByImage, Message: fmt.Sprintf(format, args...),
+	}
 }
 
 func names(nodes []string) string {
