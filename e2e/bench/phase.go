@@ -261,7 +261,8 @@ func (b *bench) awaitFirstWrite(ctx context.Context, first <-chan time.Time, f r
 	case <-b.operator.ended:
 		return b.operator.failed()
 	case <-time.After(b.options.limit):
-		return fmt.Errorf("the restarted operator wrote to no pod within %s; the end of its log:\n%s", b.options.limit, testkit.Tail(b.operator.log))
+		return fmt.Errorf("the restarted operator wrote to no pod within %s; the end of its log:\n%s",
+			b.options.limit, testkit.Tail(b.operator.log))
 	}
 	peak, err := b.operator.peakMemory()
 	if err != nil {

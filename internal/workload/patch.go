@@ -70,7 +70,7 @@ func (e *Engine) patchPod(ctx context.Context, m *memory, p *corev1.Pod, body pa
 }
 
 // unanswered reports whether the API server may have done what was asked although an error came back. An answer of its own
-// with a 4xx code says that it did not.
+// with a 4xx code says that it did not; client-go returns it bare, and an error that wraps one is ours.
 func unanswered(err error) bool {
 	status, ok := err.(apierrors.APIStatus)
 	if !ok {

@@ -286,7 +286,9 @@ func (v *validator) claimsAreAccepted(ctx context.Context, old, cs *appsv1beta1.
 }
 
 // classFits warns of a storage class that does not exist, and refuses growth that the class does not allow.
-func (v *validator) classFits(ctx context.Context, before, tmpl *corev1.PersistentVolumeClaim, path *field.Path) ([]string, field.ErrorList) {
+func (v *validator) classFits(
+	ctx context.Context, before, tmpl *corev1.PersistentVolumeClaim, path *field.Path,
+) ([]string, field.ErrorList) {
 	name := ptr.Deref(tmpl.Spec.StorageClassName, "")
 	if name == "" {
 		return nil, nil

@@ -122,7 +122,7 @@ func TestStrategiesThatCannotBeRead(t *testing.T) {
 		{"spec.updateStrategy.rollingUpdate.partition", func(_ *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) { r.Partition = bad() }},
 		{"spec.updateStrategy.rollingUpdate.maxSurge", func(_ *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) { r.MaxSurge = bad() }},
 		{"spec.updateStrategy.rollingUpdate.maxUnavailable", func(_ *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) { r.MaxUnavailable = bad() }},
-		{"spec.scaleStrategy.maxUnavailable", func(cs *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) {
+		{"spec.scaleStrategy.maxUnavailable", func(cs *appsv1beta1.CloneSet, _ *appsv1beta1.RollingUpdateCloneSetStrategy) {
 			cs.Spec.ScaleStrategy.MaxUnavailable = bad()
 		}},
 		{"spec.updateStrategy.rollingUpdate.priorityStrategy.weightPriority[0]", func(_ *appsv1beta1.CloneSet, r *appsv1beta1.RollingUpdateCloneSetStrategy) {

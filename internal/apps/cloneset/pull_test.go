@@ -173,7 +173,7 @@ func TestPullPodsThatAreRefused(t *testing.T) {
 		p := testkit.Pod(func(p *corev1.Pod) { p.Namespace, p.Name, p.Spec.NodeName = w.ns, "probe", "" })
 		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("0")}
 		if err := w.env.Client.Create(ctx, p, client.DryRunAll); !apierrors.IsForbidden(err) {
-			return fmt.Errorf("a pod that asks for too little is not refused: %v", err)
+			return errors.Join(errors.New("a pod that asks for too little is not refused"), err)
 		}
 		return nil
 	})

@@ -187,7 +187,9 @@ func kstatus(cs *appsv1beta1.CloneSet, acted error, now time.Time) {
 // waits is one sentence on what is missing. It names reasons, not numbers, so that it changes when something happens and
 // not with every pod.
 func waits(cs *appsv1beta1.CloneSet) string {
-	for _, kind := range []appsv1beta1.CloneSetConditionType{appsv1beta1.CloneSetConditionFailedScale, appsv1beta1.CloneSetConditionFailedUpdate} {
+	for _, kind := range []appsv1beta1.CloneSetConditionType{
+		appsv1beta1.CloneSetConditionFailedScale, appsv1beta1.CloneSetConditionFailedUpdate,
+	} {
 		if c := find(&cs.Status, kind); c != nil {
 			return c.Message
 		}

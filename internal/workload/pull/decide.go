@@ -127,8 +127,10 @@ func pulled(s *corev1.ContainerStatus) bool {
 		// The kubelet ends so a container that it never made, when it gives its pod up.
 		return s.State.Terminated.Reason != "ContainerStatusUnknown"
 	case s.State.Waiting != nil:
-		return slices.Contains([]string{"CreateContainerError", "CreateContainerConfigError", "RunContainerError", "StartError",
-			"PreCreateHookError", "CrashLoopBackOff"}, s.State.Waiting.Reason)
+		return slices.Contains([]string{
+			"CreateContainerError", "CreateContainerConfigError", "RunContainerError", "StartError",
+			"PreCreateHookError", "CrashLoopBackOff",
+		}, s.State.Waiting.Reason)
 	}
 	return false
 }

@@ -63,16 +63,18 @@ func seen(t *testing.T, word string) corev1.PodStatus {
 // A word with "!" is being deleted.
 func pods(t *testing.T, text string) (all []*corev1.Pod) {
 	t.Helper()
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		word, terminating := strings.CutSuffix(word, "!")
 		var node, image, tag, state string
 		var age int
 		if _, err := fmt.Sscanf(strings.NewReplacer("/", " ", ":", " ").Replace(word), "%s %s %s %s %d", &node, &image, &tag, &state, &age); err != nil {
 			t.Fatalf("read %q: %v", word, err)
 		}
-		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: node + "/" + image + ":" + tag, CreationTimestamp: metav1.NewTime(epoch.Add(time.Duration(-age) * time.Second))},
-			Spec:   corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "injected", Image: "mesh:v1"}, {Name: container, Image: image + ":" + tag}}},
-			Status: seen(t, state)}
+		p := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: node + "/" + image + ":" + tag, CreationTimestamp: metav1.NewTime(epoch.Add(time.Duration(-age) * time.Second))},
+			Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "injected", Image: "mesh:v1"}, {Name: container, Image: image + ":" + tag}}},
+			Status:     seen(t, state),
+		}
 		if terminating {
 			p.DeletionTimestamp = &metav1.Time{Time: epoch}
 		}
@@ -82,7 +84,7 @@ func pods(t *testing.T, text string) (all []*corev1.Pod) {
 }
 
 func pulls(text string) (all []Pull) {
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		node, image, _ := strings.Cut(word, "/")
 		all = append(all, Pull{Node: node, Image: image})
 	}
@@ -92,7 +94,7 @@ func pulls(text string) (all []Pull) {
 // outcomes reads "n1/web:v2=done n2/web:v2=over:why n3/web:v2=trying:why".
 func outcomes(text string) Outcomes {
 	all := Outcomes{}
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		what, how, _ := strings.Cut(word, "=")
 		how, why, _ := strings.Cut(how, ":")
 		all[pulls(what)[0]] = Outcome{Over: how != "trying", Trouble: why}
@@ -141,8 +143,10 @@ func TestDecide(t *testing.T) {
 		{"one that was begun goes on", "n1/web:v2", 0, "n1/web:v2:new:0", "", "again 10m0s"},
 		{"one whose node has the image by now goes on", "n2/web:v2", 1, "n1/web:v2:creating:1", "", "again 9m59s"},
 		{"two images of a node", "n1/side:v2 n1/web:v2", 2, "n1/side:v2:creating:60", "", "create n1/web:v2; again 9m0s"},
-		{"a container that runs has its image", "n1/web:v2 n2/web:v2", 1, "n1/web:v2:running:5", "",
-			"create n2/web:v2; delete n1/web:v2; done n1/web:v2"},
+		{
+			"a container that runs has its image", "n1/web:v2 n2/web:v2", 1, "n1/web:v2:running:5", "",
+			"create n2/web:v2; delete n1/web:v2; done n1/web:v2",
+		},
 		{"an image without the command is there", "n1/web:v2", 1, "n1/web:v2:nocommand:5", "", "delete n1/web:v2; done n1/web:v2"},
 		{"an image that runs as root is there", "n1/web:v2", 1, "n1/web:v2:root:5", "", "delete n1/web:v2; done n1/web:v2"},
 		{"a pod that succeeded", "n1/web:v2", 1, "n1/web:v2:succeeded:5", "", "delete n1/web:v2; done n1/web:v2"},
@@ -152,27 +156,39 @@ func TestDecide(t *testing.T) {
 		{"the first words of the trouble stay", "n1/web:v2", 1, "n1/web:v2:backoff:100", "n1/web:v2=trying:first", "again 8m20s"},
 		{"trouble while another attempt is made", "n1/web:v2", 1, "n1/web:v2:creating:100", "n1/web:v2=trying:first", "again 8m20s"},
 		{"trouble that ended well", "n1/web:v2", 1, "n1/web:v2:running:100", "n1/web:v2=trying:first", "delete n1/web:v2; done n1/web:v2"},
-		{"an error that lasts until the deadline", "n1/web:v2", 1, "n1/web:v2:backoff:600", "n1/web:v2=trying:first",
-			"delete n1/web:v2; failed n1/web:v2: first"},
+		{
+			"an error that lasts until the deadline", "n1/web:v2", 1, "n1/web:v2:backoff:600", "n1/web:v2=trying:first",
+			"delete n1/web:v2; failed n1/web:v2: first",
+		},
 		{"an error seen only at the deadline", "n1/web:v2", 1, "n1/web:v2:badname:601", "", "delete n1/web:v2; failed n1/web:v2: InvalidImageName"},
-		{"a node that does nothing", "n1/web:v2", 1, "n1/web:v2:new:600", "",
-			"delete n1/web:v2; failed n1/web:v2: it was not there after imagePreDownloadTimeoutSeconds (10m0s)"},
-		{"a node that takes no pods", "n1/web:v2", 1, "n1/web:v2:refused:1", "",
-			"delete n1/web:v2; failed n1/web:v2: the node gave the pull up: OutOfpods too many"},
-		{"a container that was never made is no image", "n1/web:v2", 1, "n1/web:v2:expired:590", "n1/web:v2=trying:first",
-			"delete n1/web:v2; failed n1/web:v2: first"},
+		{
+			"a node that does nothing", "n1/web:v2", 1, "n1/web:v2:new:600", "",
+			"delete n1/web:v2; failed n1/web:v2: it was not there after imagePreDownloadTimeoutSeconds (10m0s)",
+		},
+		{
+			"a node that takes no pods", "n1/web:v2", 1, "n1/web:v2:refused:1", "",
+			"delete n1/web:v2; failed n1/web:v2: the node gave the pull up: OutOfpods too many",
+		},
+		{
+			"a container that was never made is no image", "n1/web:v2", 1, "n1/web:v2:expired:590", "n1/web:v2=trying:first",
+			"delete n1/web:v2; failed n1/web:v2: first",
+		},
 		{"what failed is not tried again", "n1/web:v2 n2/web:v2", 1, "", "n1/web:v2=over:first", "create n2/web:v2"},
 		{"a pod that is being deleted counts for nothing", "n1/web:v2 n2/web:v2", 1, "n1/web:v2:running:5!", "n1/web:v2=done", "create n2/web:v2"},
 		{"its name is taken until it is gone", "n1/web:v2", 1, "n1/web:v2:creating:5!", "", ""},
 		{"another image is wanted now", "n1/web:v2", 1, "n1/web:v1:creating:5", "", "create n1/web:v2; delete n1/web:v1"},
-		{"the update is over, or taken back", "none", 0, "n1/web:v2:creating:5 n2/web:v2:error:9 n3/web:v2:new:1!", "",
-			"delete n1/web:v2; delete n2/web:v2"},
+		{
+			"the update is over, or taken back", "none", 0, "n1/web:v2:creating:5 n2/web:v2:error:9 n3/web:v2:new:1!", "",
+			"delete n1/web:v2; delete n2/web:v2",
+		},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			w := Wish{}
 			if test.needs != "none" {
-				w = Wish{Revision: "v2", Images: map[string]bool{"web:v2": true, "side:v2": true}, Needs: pulls(test.needs),
-					Parallel: test.parallel, Timeout: 600 * time.Second}
+				w = Wish{
+					Revision: "v2", Images: map[string]bool{"web:v2": true, "side:v2": true}, Needs: pulls(test.needs),
+					Parallel: test.parallel, Timeout: 600 * time.Second,
+				}
 			}
 			if got := say(Decide(w, pods(t, test.pods), outcomes(test.known), epoch)); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
@@ -197,11 +213,15 @@ func TestHeld(t *testing.T) {
 	for _, test := range []struct{ reason, needs, known, refused, want string }{
 		{"all is well", "n1/web:v2", "n1/web:v2=done", "", ""},
 		{"one node", "n1/web:v2 n2/web:v2", "n1/web:v2=trying:denied", "", "image web:v2 cannot be pulled ahead of the update on n1: denied"},
-		{"many nodes", "n5/web:v2 n4/web:v2 n3/web:v2 n2/web:v2", "n2/web:v2=over:b n3/web:v2=over:a n4/web:v2=over:a n5/web:v2=over:a", "",
-			"image web:v2 cannot be pulled ahead of the update on n2, n3, n4 and 1 more: b"},
+		{
+			"many nodes", "n5/web:v2 n4/web:v2 n3/web:v2 n2/web:v2", "n2/web:v2=over:b n3/web:v2=over:a n4/web:v2=over:a n5/web:v2=over:a", "",
+			"image web:v2 cannot be pulled ahead of the update on n2, n3, n4 and 1 more: b",
+		},
 		{"a node whose pods have changed meanwhile", "n2/web:v2", "n1/web:v2=over:denied", "", ""},
-		{"two images", "n1/web:v2 n1/side:v2", "n1/web:v2=over:x n1/side:v2=over:y", "",
-			"image side:v2 cannot be pulled ahead of the update on n1: y; image web:v2 cannot be pulled ahead of the update on n1: x"},
+		{
+			"two images", "n1/web:v2 n1/side:v2", "n1/web:v2=over:x n1/side:v2=over:y", "",
+			"image side:v2 cannot be pulled ahead of the update on n1: y; image web:v2 cannot be pulled ahead of the update on n1: x",
+		},
 		{"a quota", "n1/web:v2", "", "exceeded quota", "the API server takes no pod that pulls an image ahead: exceeded quota"},
 	} {
 		t.Run(test.reason, func(t *testing.T) {

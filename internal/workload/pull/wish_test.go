@@ -23,13 +23,16 @@ import (
 func scene(text string) (workload.State, workload.Plan) {
 	state := workload.NewState(&metav1.ObjectMeta{Name: "web", UID: "uid"})
 	state.Update = &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Name: "v2"}}
-	state.Paths = map[string]workload.Path{"v1": {Delta: inplace.Delta{Images: map[string]string{"main": "web:v2"}}}, "v2": {},
-		"meta": {Delta: inplace.Delta{Labels: map[string]*string{"a": nil}}}}
+	state.Paths = map[string]workload.Path{
+		"v1": {Delta: inplace.Delta{Images: map[string]string{"main": "web:v2"}}}, "v2": {},
+		"meta": {Delta: inplace.Delta{Labels: map[string]*string{"a": nil}}},
+	}
 	words := strings.Fields(text)
 	for _, word := range words {
 		node, revision, _ := strings.Cut(strings.TrimRight(word, "*!~"), ":")
 		state.Members = append(state.Members, workload.Member{Revision: revision, Ready: !strings.HasSuffix(word, "!"), Pod: &corev1.Pod{
-			Spec: corev1.PodSpec{NodeName: strings.TrimSuffix(node, "-"), Containers: []corev1.Container{{Name: "main", Image: "web:" + revision}}}}})
+			Spec: corev1.PodSpec{NodeName: strings.TrimSuffix(node, "-"), Containers: []corev1.Container{{Name: "main", Image: "web:" + revision}}},
+		}})
 	}
 	plan := workload.Plan{}
 	for i := range state.Members {
@@ -77,8 +80,10 @@ func TestNewWish(t *testing.T) {
 		t.Run(test.reason, func(t *testing.T) {
 			state, plan := scene(test.pods)
 			plan.Set.Hold = test.hold
-			w := pull.NewWish(&appsv1beta1.InPlaceUpdateStrategy{ImagePreDownloadParallelism: test.parallelism,
-				ImagePreDownloadMinUpdatedReadyPods: &test.minReady}, state, plan)
+			w := pull.NewWish(&appsv1beta1.InPlaceUpdateStrategy{
+				ImagePreDownloadParallelism:         test.parallelism,
+				ImagePreDownloadMinUpdatedReadyPods: &test.minReady,
+			}, state, plan)
 			got := ""
 			if len(w.Images) > 0 {
 				got = fmt.Sprintf("%d:", w.Parallel)

@@ -34,7 +34,9 @@ type template struct {
 }
 
 // New makes the revision of a template. collisions is how often the name was found taken by another template.
-func New(owner metav1.Object, kind schema.GroupVersionKind, tmpl *corev1.PodTemplateSpec, selector map[string]string, collisions int32) (*appsv1.ControllerRevision, error) {
+func New(
+	owner metav1.Object, kind schema.GroupVersionKind, tmpl *corev1.PodTemplateSpec, selector map[string]string, collisions int32,
+) (*appsv1.ControllerRevision, error) {
 	raw, err := encode(tmpl)
 	if err != nil {
 		return nil, fmt.Errorf("encode the pod template of %s %s: %w", kind.Kind, owner.GetName(), err)
