@@ -82,9 +82,9 @@ func (o *getOptions) get(ctx context.Context, args []string) error {
 func (o *getOptions) getTrees(ctx context.Context, wanted []found) error {
 	var trees []Tree
 	for _, f := range wanted {
-		s, err := read(ctx, o.client, f)
+		s, err := o.snapshot(ctx, f)
 		if err != nil {
-			return o.notFound(ctx, f, err)
+			return err
 		}
 		trees = append(trees, viewTree(s, o.now()))
 	}

@@ -64,9 +64,9 @@ func (o *historyOptions) history(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	s, err := read(ctx, o.client, f)
+	s, err := o.snapshot(ctx, f)
 	if err != nil {
-		return o.notFound(ctx, f, err)
+		return err
 	}
 	view := viewHistory(s)
 	if o.revision != 0 {

@@ -168,6 +168,15 @@ func list(ctx context.Context, from client.Reader, f found, options ...client.Li
 	return workloads, nil
 }
 
+// snapshot reads a workload with its revisions and pods.
+func (s *session) snapshot(ctx context.Context, f found) (Snapshot, error) {
+	snapshot, err := read(ctx, s.client, f)
+	if err != nil {
+		return Snapshot{}, s.notFound(ctx, f, err)
+	}
+	return snapshot, nil
+}
+
 // notFound explains a name that is not there by those that are.
 func (s *session) notFound(ctx context.Context, f found, err error) error {
 	if !apierrors.IsNotFound(err) {

@@ -47,9 +47,9 @@ func (o *undoOptions) undo(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	s, err := read(ctx, o.client, f)
+	s, err := o.snapshot(ctx, f)
 	if err != nil {
-		return o.notFound(ctx, f, err)
+		return err
 	}
 	target, err := undoTarget(s, o.to)
 	if err != nil {

@@ -129,9 +129,9 @@ func (s *screen) tell(entries []entry) {
 
 // watchTree follows one workload until it is deleted or the user interrupts.
 func (o *getOptions) watchTree(ctx context.Context, f found) error {
-	first, err := read(ctx, o.client, f) // also tells a wrong name or a missing right at once
+	first, err := o.snapshot(ctx, f) // also tells a wrong name or a missing right at once
 	if err != nil {
-		return o.notFound(ctx, f, err)
+		return err
 	}
 	parts, err := partSubjects(first.Workload)
 	if err != nil {

@@ -90,9 +90,9 @@ func (o *whyOptions) diagnose(ctx context.Context, n named) (Diagnosis, error) {
 	if err != nil {
 		return Diagnosis{}, err
 	}
-	s, err := read(ctx, o.client, f)
+	s, err := o.snapshot(ctx, f)
 	if err != nil {
-		return Diagnosis{}, o.notFound(ctx, f, err)
+		return Diagnosis{}, err
 	}
 	e, err := o.gather(ctx, s, s.Pods)
 	if err != nil {
