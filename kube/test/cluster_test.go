@@ -43,7 +43,8 @@ type cluster struct {
 	t      *testing.T
 	dir    string
 	cmd    *exec.Cmd
-	stderr *bytes.Buffer
+	lines  chan string   // of its output, the first ones where nobody reads them
+	stderr *bytes.Buffer // complete once done
 	done   chan struct{}
 	*kubernetes.Clientset
 }
@@ -65,12 +66,13 @@ func up(t *testing.T, dir string, args ...string) *cluster {
 
 func start(t *testing.T, dir string, args ...string) *cluster {
 	t.Helper()
-	cmd := exec.Command(program(t), append([]string{"up", "--data-dir", dir, "--port", "0"}, args...)...)
+	args = append([]string{"up", "--data-dir", dir, "--port", "0"}, args...)
+	cmd := exec.Command(program(t), args...) //nolint:noctx // stop and kill end it, each in its way
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, dir: dir, cmd: cmd, stderr: &bytes.Buffer{}, done: make(chan struct{})}
+	c := &cluster{t: t, dir: dir, cmd: cmd, lines: make(chan string, 100), stderr: &bytes.Buffer{}, done: make(chan struct{})}
 	cmd.Stderr = c.stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -80,6 +82,10 @@ func start(t *testing.T, dir string, args ...string) *cluster {
 		defer close(c.done)
 		var once sync.Once
 		for lines := bufio.NewScanner(out); lines.Scan(); {
+			select {
+			case c.lines <- lines.Text():
+			default: // nobody reads them
+			}
 			if strings.TrimSpace(lines.Text()) == "ready: "+filepath.Join(dir, "kubeconfig") {
 				once.Do(func() { close(ready) })
 			}
@@ -118,6 +124,22 @@ func (c *cluster) signal(s syscall.Signal) {
 	}
 }
 
+// awaitLine returns once the program has printed a line with that text.
+func (c *cluster) awaitLine(t *testing.T, text string) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case line := <-c.lines:
+			if strings.Contains(line, text) {
+				return
+			}
+		case <-deadline:
+			t.Fatalf("no line says %q", text)
+		}
+	}
+}
+
 // run runs a command of the program to its end.
 func run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
@@ -132,8 +154,8 @@ func eventually(t *testing.T, what string, check func(ctx context.Context) (comp
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for last := ""; ; {
-		last = check(ctx)
+	for {
+		last := check(ctx)
 		if last == "" {
 			return
 		}

@@ -31,7 +31,7 @@ func TestRealNode(t *testing.T) {
 	}
 	dir := t.TempDir()
 	t.Cleanup(func() { // a failed test must not leave a node either
-		if err := node.Clean(dir); err != nil {
+		if err := node.Clean(context.Background(), dir); err != nil {
 			t.Error(err)
 		}
 	})
@@ -64,8 +64,27 @@ func TestRealNode(t *testing.T) {
 		t.Errorf("the pod was replaced by a restart on the same data: %s, then %s", first.UID, again.UID)
 	}
 	serves(t, again, "2")
+
+	loseNode(t, c)
+	c.awaitLine(t, "node node-0 is lost")
 	c.stop()
 	nothingLeft(t, dir)
+}
+
+// loseNode kills the node's first process, and so all of it.
+func loseNode(t *testing.T, c *cluster) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(c.dir, "nodes", "node-0", "pid.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var init struct{ Pid int }
+	if err := json.Unmarshal(raw, &init); err != nil || init.Pid == 0 {
+		t.Fatalf("read %s: %v", raw, err)
+	}
+	if err := syscall.Kill(init.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // webPod makes a pod of nginx with a second container beside it, and a Service in front of it.
@@ -116,7 +135,7 @@ func serves(t *testing.T, p *corev1.Pod, want string) {
 		if err != nil {
 			return err.Error()
 		}
-		defer resp.Body.Close()
+		defer func() { _ = resp.Body.Close() }()
 		body, err := io.ReadAll(resp.Body)
 		if got := strings.TrimSpace(string(body)); err != nil || got != want {
 			return fmt.Sprintf("version %q, %v; want %s", got, err, want)

@@ -14,7 +14,7 @@ import (
 )
 
 // TestSimulatedNodes shares one cluster between its parts: each works on objects of its own.
-func TestSimulatedNodes(t *testing.T) {
+func TestSimulatedNodes(t *testing.T) { //nolint:tparallel // what follows the parts waits for them
 	t.Parallel()
 	dir := t.TempDir()
 	c := up(t, dir, "--simulated", "3", "--simulated-restart-delay", "10ms-50ms")
@@ -49,6 +49,7 @@ func TestSimulatedNodes(t *testing.T) {
 }
 
 func imageInPlace(t *testing.T, c *cluster) {
+	t.Helper()
 	old := c.awaitReady(t, c.createPod(t, "image", "nginx:1", nil).Name).Status.ContainerStatuses[0]
 	c.setImage(t, "image", "nginx:2")
 	pod := c.awaitPod(t, "image", func(p *corev1.Pod) bool { return p.Status.ContainerStatuses[0].RestartCount == 1 && ready(p) })
@@ -69,6 +70,7 @@ func imageInPlace(t *testing.T, c *cluster) {
 }
 
 func unpullable(t *testing.T, c *cluster) {
+	t.Helper()
 	waits := func(p *corev1.Pod) bool {
 		if len(p.Status.ContainerStatuses) == 0 {
 			return false
@@ -98,6 +100,7 @@ func unpullable(t *testing.T, c *cluster) {
 }
 
 func readinessGate(t *testing.T, c *cluster) {
+	t.Helper()
 	const gate = "example.com/open"
 	c.createPod(t, "gate", "nginx:1", func(p *corev1.Pod) {
 		p.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: gate}}
@@ -122,6 +125,7 @@ func readinessGate(t *testing.T, c *cluster) {
 }
 
 func resize(t *testing.T, c *cluster) {
+	t.Helper()
 	c.createPod(t, "resize", "nginx:1", func(p *corev1.Pod) {
 		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}
 	})
@@ -140,6 +144,7 @@ func resize(t *testing.T, c *cluster) {
 }
 
 func environment(t *testing.T, c *cluster) {
+	t.Helper()
 	c.createPod(t, "environment", "nginx:1", func(p *corev1.Pod) {
 		p.Labels = map[string]string{"colour": "red"}
 		p.Spec.Containers[0].Env = []corev1.EnvVar{{
@@ -156,6 +161,7 @@ func environment(t *testing.T, c *cluster) {
 }
 
 func job(t *testing.T, c *cluster) {
+	t.Helper()
 	_, err := c.BatchV1().Jobs("default").Create(t.Context(), &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Name: "job"},
 		Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
@@ -175,6 +181,7 @@ func job(t *testing.T, c *cluster) {
 }
 
 func claim(t *testing.T, c *cluster) {
+	t.Helper()
 	ctx := t.Context()
 	claims := c.CoreV1().PersistentVolumeClaims("default")
 	_, err := claims.Create(ctx, &corev1.PersistentVolumeClaim{

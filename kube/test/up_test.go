@@ -9,9 +9,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/holdfast-io/holdfast/kube/internal/datadir"
 )
 
 func TestDataOutlivesTheProcess(t *testing.T) {
@@ -69,6 +72,36 @@ func TestDataOutlivesTheProcess(t *testing.T) {
 	}
 }
 
+// TestDownEndsWatches is what a client with an open watch must not do: hold up the end.
+func TestDownEndsWatches(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := up(t, dir, "--only", "apiserver")
+	for range 3 {
+		watch, err := c.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer watch.Stop()
+	}
+	began := time.Now()
+	if out, err := run(t, "down", "--data-dir", dir); err != nil {
+		t.Fatalf("down: %v, %s", err, out)
+	}
+	if took := time.Since(began); took > 10*time.Second { // 60 s where the server waits for its clients
+		t.Errorf("down took %s", took)
+	} else {
+		t.Logf("down took %s", took)
+	}
+	<-c.done
+	if said := c.stderr.String(); said != "" {
+		t.Errorf("on the standard error stream: %s", said)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "log", "stderr.log")); err != nil {
+		t.Errorf("the log of what libraries write there: %v", err)
+	}
+}
+
 // assertPrivate looks for the secret in every file, and for files that others may read.
 func assertPrivate(t *testing.T, dir, secret string) {
 	t.Helper()
@@ -84,7 +117,7 @@ func assertPrivate(t *testing.T, dir, secret string) {
 		if info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s has mode %s", path, info.Mode())
 		}
-		raw, err := os.ReadFile(path)
+		raw, err := os.ReadFile(path) //nolint:gosec // nobody else writes there
 		if err != nil {
 			return err
 		}
@@ -106,12 +139,12 @@ func assertPrivate(t *testing.T, dir, secret string) {
 
 func TestUpRefuses(t *testing.T) {
 	t.Parallel()
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { taken.Close() }) // after the parallel parts
-	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
+	t.Cleanup(func() { _ = taken.Close() }) // after the parallel parts
+	port := strconv.Itoa(datadir.Port(taken))
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

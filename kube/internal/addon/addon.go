@@ -8,9 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,29 +67,34 @@ func apply(ctx context.Context, config *rest.Config, manifest []byte) error {
 	}
 }
 
-// CoreDNSReady returns once names are answered.
-func CoreDNSReady(ctx context.Context, client kubernetes.Interface) error {
+// CoreDNSReady returns once names are answered. What the API server remembers of a container that began before since,
+// told for its node, is of an earlier run.
+func CoreDNSReady(ctx context.Context, client kubernetes.Interface, since func(node string) time.Time) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		deployment, err := client.AppsV1().Deployments(metav1.NamespaceSystem).Get(ctx, "coredns", metav1.GetOptions{})
-		if err == nil && available(deployment) {
+		pods, err := client.CoreV1().Pods(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=kube-dns"})
+		if err == nil && slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return serves(&p, since(p.Spec.NodeName)) }) {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("coredns is not ready (see `kubectl -n kube-system describe pod -l k8s-app=kube-dns`): %w", errors.Join(ctx.Err(), err))
+			return fmt.Errorf("coredns is not ready (see `kubectl -n kube-system describe pod -l k8s-app=kube-dns`): %w",
+				errors.Join(ctx.Err(), err))
 		case <-tick.C:
 		}
 	}
 }
 
-func available(deployment *appsv1.Deployment) bool {
-	for _, condition := range deployment.Status.Conditions {
-		if condition.Type == appsv1.DeploymentAvailable {
-			return condition.Status == corev1.ConditionTrue && deployment.Status.ObservedGeneration >= deployment.Generation &&
-				deployment.Status.AvailableReplicas > 0
+// serves says whether the pod is Ready with containers that began at since or later.
+func serves(pod *corev1.Pod, since time.Time) bool {
+	for _, container := range pod.Status.ContainerStatuses {
+		running := container.State.Running
+		if running == nil || running.StartedAt.Time.Before(since.Truncate(time.Second)) { // the API knows whole seconds
+			return false
 		}
 	}
-	return false
+	return pod.DeletionTimestamp == nil && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"gopkg.in/natefinch/lumberjack.v2"
@@ -94,13 +95,22 @@ func (c *Cluster) serve(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(c.Out, "ready: %s\n", filepath.Join(c.Dir, "kubeconfig"))
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-c.parts.failed:
-		return fmt.Errorf("%w; see %s", err, c.logPath("kube.log"))
-	case err := <-c.etcd.Failed():
-		return fmt.Errorf("etcd: %w; see %s", err, c.logPath("etcd.log"))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for lost := c.lost(ctx); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case name := <-lost:
+			if ctx.Err() == nil {
+				c.say("node %s is lost; see %s. Its pods are moved elsewhere; stop and start the cluster to have it back",
+					name, filepath.Join(c.Dir, "nodes", name, "node.log"))
+			}
+		case err := <-c.parts.failed:
+			return fmt.Errorf("%w; see %s", err, c.logPath("kube.log"))
+		case err := <-c.etcd.Failed():
+			return fmt.Errorf("etcd: %w; see %s", err, c.logPath("etcd.log"))
+		}
 	}
 }
 
@@ -112,10 +122,10 @@ func (c *Cluster) describe(ready bool) error {
 	return c.dir.Write(datadir.Run{Port: c.port(), Nodes: c.Nodes, Simulated: c.Simulated, Ready: ready, Version: c.Version})
 }
 
-func (c *Cluster) port() int { return c.api.Addr().(*net.TCPAddr).Port }
+func (c *Cluster) port() int { return datadir.Port(c.api) }
 
 func (c *Cluster) url(host string) string {
-	return fmt.Sprintf("https://%s:%d", host, c.port())
+	return "https://" + net.JoinHostPort(host, strconv.Itoa(c.port()))
 }
 
 func (c *Cluster) logPath(name string) string { return filepath.Join(c.Dir, "log", name) }
@@ -128,6 +138,9 @@ func (c *Cluster) logs(context.Context) error {
 	if err := os.MkdirAll(filepath.Join(c.Dir, "log"), 0o700); err != nil {
 		return fmt.Errorf("make the directory for logs: %w", err)
 	}
+	if err := controlplane.DivertStderr(c.logPath("stderr.log")); err != nil {
+		return err
+	}
 	return controlplane.LogTo(c.logFile("kube.log"), c.fatal("kube.log"))
 }
 
@@ -138,13 +151,13 @@ func (c *Cluster) fatal(log string) func(string) {
 	}
 }
 
-func (c *Cluster) listen(context.Context) error {
-	api, err := datadir.Listen(loopback, c.Port)
+func (c *Cluster) listen(ctx context.Context) error {
+	api, err := datadir.Listen(ctx, loopback, c.Port)
 	if err != nil {
 		return err
 	}
 	c.api = api
-	c.parts.hold("listener", func() { api.Close() })
+	c.parts.hold("listener", func() { _ = api.Close() }) // again, where the API server has closed it
 	return c.describe(false)
 }
 
@@ -211,7 +224,7 @@ func (c *Cluster) runControllers(ctx context.Context) error {
 	}
 	urls := make([]string, len(components))
 	for i, component := range components {
-		listener, err := datadir.Listen(loopback, 0)
+		listener, err := datadir.Listen(ctx, loopback, 0)
 		if err != nil {
 			return err
 		}

@@ -33,9 +33,9 @@ const (
 
 // makeNetwork makes what joins real nodes to this machine, and removes what a killed run left when
 // there are none now.
-func (c *Cluster) makeNetwork(context.Context) error {
+func (c *Cluster) makeNetwork(ctx context.Context) error {
 	if c.Nodes == 0 {
-		if err := node.Clean(c.Dir); err != nil {
+		if err := node.Clean(ctx, c.Dir); err != nil {
 			return fmt.Errorf("remove what an earlier run left: %w", err)
 		}
 		return nil
@@ -43,12 +43,12 @@ func (c *Cluster) makeNetwork(context.Context) error {
 	if err := node.Preflight(); err != nil {
 		return err
 	}
-	network, err := node.NewNetwork(c.Dir, c.Nodes)
+	network, err := node.NewNetwork(ctx, c.Dir, c.Nodes)
 	if err != nil {
 		return err
 	}
 	c.network = network
-	c.parts.hold("network", func() { c.parts.note(network.Close()) })
+	c.parts.hold("network", func() { c.parts.note(network.Close(context.WithoutCancel(ctx))) })
 	return nil
 }
 
@@ -104,7 +104,8 @@ func (c *Cluster) images(exe string) ([]string, error) {
 		return nil, err
 	}
 	if len(archives) == 0 {
-		return nil, fmt.Errorf("no image archives in %s: real nodes have no registry and start with those; make them with `make images` (holdfast-kube image), or name their folder with --images", dir)
+		return nil, fmt.Errorf("no image archives in %s: real nodes have no registry and start with those; "+
+			"make them with `make images` (holdfast-kube image), or name their folder with --images", dir)
 	}
 	return archives, nil
 }
@@ -167,8 +168,12 @@ func (c *Cluster) addonConfig() (*rest.Config, error) {
 
 // runSimulated keeps simulated nodes, also when none were asked for: the user may make some.
 func (c *Cluster) runSimulated(ctx context.Context) error {
+	pods := simnode.DefaultPods()
+	if c.network != nil {
+		pods.First, pods.Last = c.network.SimulatedPods()
+	}
 	simulator, err := simnode.New(simnode.Config{
-		Kubeconfig: c.certs.Simulator, Count: c.Simulated, Taint: c.Nodes > 0, Now: time.Now,
+		Kubeconfig: c.certs.Simulator, Count: c.Simulated, Taint: c.Nodes > 0, Pods: pods, Now: time.Now,
 		Rules: simnode.Rules{RestartDelay: c.RestartDelay},
 	})
 	if err != nil {
@@ -213,11 +218,36 @@ func (c *Cluster) awaitNodes(ctx context.Context) error {
 		}
 		c.say("node %s %s", name, c.network.NodeIP(i))
 	}
-	if err := c.parts.await(ctx, func(ctx context.Context) error { return addon.CoreDNSReady(ctx, client) }); err != nil {
+	if err := c.parts.await(ctx, func(ctx context.Context) error { return addon.CoreDNSReady(ctx, client, c.since) }); err != nil {
 		return err
 	}
 	c.say("coredns")
 	return nil
+}
+
+// since is when the containers of a node may have begun at the earliest: those that are told of from before are gone.
+func (c *Cluster) since(nodeName string) time.Time {
+	for _, running := range c.nodes {
+		if running.Name() == nodeName && running.Adopted() {
+			return time.Time{}
+		}
+	}
+	return c.Start
+}
+
+// lost tells the names of nodes that end while the cluster runs.
+func (c *Cluster) lost(ctx context.Context) <-chan string {
+	names := make(chan string, len(c.nodes))
+	for _, running := range c.nodes {
+		go func() { // ends with ctx or the node
+			select {
+			case <-running.Done():
+				names <- running.Name()
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return names
 }
 
 // nodeReady returns once the node takes pods, and has it tell the range of their addresses.
@@ -245,8 +275,10 @@ func setPodCIDR(ctx context.Context, client kubernetes.Interface, name, cidr str
 	if err != nil {
 		return fmt.Errorf("encode the pod range of node %s: %w", name, err)
 	}
-	_, err = client.CoreV1().Nodes().Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
-	return err
+	if _, err = client.CoreV1().Nodes().Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("set the pod range of node %s: %w", name, err)
+	}
+	return nil
 }
 
 func takesPods(n *corev1.Node) bool {

@@ -34,7 +34,7 @@ func down() *cobra.Command {
 		if running {
 			err = end(cmd.Context(), *dir, run)
 		}
-		if err = errors.Join(err, clean(*dir)); err != nil {
+		if err = errors.Join(err, clean(cmd.Context(), *dir)); err != nil {
 			return err
 		}
 		if running {
@@ -81,8 +81,8 @@ func gone(ctx context.Context, dir string, timeout time.Duration) bool {
 }
 
 // clean removes what a process that was killed could not remove itself.
-func clean(dir string) error {
-	if err := node.Clean(dir); err != nil {
+func clean(ctx context.Context, dir string) error {
+	if err := node.Clean(ctx, dir); err != nil {
 		return fmt.Errorf("remove what was left: %w", err)
 	}
 	return nil

@@ -38,7 +38,8 @@ What was stored is there again at the next start on the same --data-dir.`,
 	flags.StringVar(&only, "only", "", `"apiserver": run etcd and the API server alone`)
 	flags.IntVar(&o.Nodes, "nodes", 0, "real nodes on this machine (needs root)")
 	flags.IntVar(&o.Simulated, "simulated", 0, "simulated nodes, on which pods become Ready and nothing runs")
-	flags.StringVar(&delay, "simulated-restart-delay", "1s-3s", "how long a container on a simulated node is away when it is changed in place: a time or a range")
+	flags.StringVar(&delay, "simulated-restart-delay", "1s-3s",
+		"how long a container on a simulated node is away when it is changed in place: a time or a range")
 	flags.StringVar(&o.Images, "images", "", "folder of image archives for real nodes (default: images beside this program)")
 	flags.BoolVar(&o.NoSync, "no-fsync", false, "do not force writes to the disk: faster, and data may be lost in a power cut")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -43,7 +43,7 @@ func (e *HeldError) Error() string {
 	if e.Run.PID != 0 {
 		who = "process " + strconv.Itoa(e.Run.PID)
 	}
-	return fmt.Sprintf("%s is in use by %s: stop it with `holdfast-kube down --data-dir %s`, or choose another --data-dir", e.Path, who, e.Path)
+	return fmt.Sprintf("%s is in use by %s: stop it with `holdfast-kube down --data-dir %[1]s`, or choose another --data-dir", e.Path, who)
 }
 
 // Hold takes the directory, making it when needed, and returns a HeldError when it is taken. The
@@ -57,7 +57,7 @@ func Hold(path string) (*Dir, error) {
 		return nil, fmt.Errorf("open the data directory: %w; choose another --data-dir", err)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer lock.Close()
+		defer func() { _ = lock.Close() }()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			run, _ := read(path)
 			return nil, &HeldError{Path: path, Run: run}
@@ -96,7 +96,7 @@ func Running(path string) (Run, bool, error) {
 	if err != nil {
 		return Run{}, false, fmt.Errorf("read the data directory: %w", err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	if syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
 		return Run{}, false, nil // nobody holds it; closing the file gives it back
 	}
@@ -127,7 +127,7 @@ func read(path string) (Run, error) {
 func startTime(pid int) (uint64, error) {
 	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("look at process %d: %w", pid, err)
 	}
 	// The command's name, in brackets, may itself hold spaces and brackets.
 	_, rest, ok := strings.Cut(string(raw[max(0, bytes.LastIndexByte(raw, ')')):]), ") ")
@@ -135,5 +135,9 @@ func startTime(pid int) (uint64, error) {
 	if !ok || len(fields) < 20 {
 		return 0, fmt.Errorf("unexpected format of /proc/%d/stat", pid)
 	}
-	return strconv.ParseUint(fields[19], 10, 64)
+	started, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read the start of process %d: %w", pid, err)
+	}
+	return started, nil
 }

@@ -50,7 +50,7 @@ func TestRunningKnowsAnotherProcessByItsStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dir.Release()
+	defer func() { _ = dir.Release() }()
 	if err := dir.Write(Run{}); err != nil {
 		t.Fatal(err)
 	}
@@ -63,13 +63,13 @@ func TestRunningKnowsAnotherProcessByItsStart(t *testing.T) {
 }
 
 func TestListenNamesTheOwner(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
-	port := taken.Addr().(*net.TCPAddr).Port
-	_, err = Listen("127.0.0.1", port)
+	defer func() { _ = taken.Close() }()
+	port := Port(taken)
+	_, err = Listen(t.Context(), "127.0.0.1", port)
 	if err == nil {
 		t.Fatal("a port is taken twice")
 	}

@@ -2,6 +2,7 @@ package datadir
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -13,8 +14,8 @@ import (
 )
 
 // Listen takes a port on that address, and names the process that has it when it is taken.
-func Listen(host string, port int) (net.Listener, error) {
-	listener, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+func Listen(ctx context.Context, host string, port int) (net.Listener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err == nil {
 		return listener, nil
 	}
@@ -25,6 +26,15 @@ func Listen(host string, port int) (net.Listener, error) {
 		return nil, fmt.Errorf("port %d on %s needs root: choose one above 1023 with --port, or --port 0 for a free one", port, host)
 	}
 	return nil, fmt.Errorf("listen on port %d of %s: %w", port, host, err)
+}
+
+// Port is the port of a listener on TCP.
+func Port(listener net.Listener) int {
+	address, ok := listener.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0
+	}
+	return address.Port
 }
 
 // owner names the process that listens on a port, as far as this user may see it.
@@ -58,7 +68,7 @@ func listeners(table string, port int, inodes map[string]bool) {
 	if err != nil {
 		return
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	const stateListen = "0A"
 	suffix := fmt.Sprintf(":%04X", port)
 	for scanner := bufio.NewScanner(file); scanner.Scan(); {

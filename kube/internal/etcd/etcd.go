@@ -96,7 +96,7 @@ func (s *Server) Failed() <-chan error { return s.member.Err() }
 // Close stops the member and leaves the data as it is.
 func (s *Server) Close() {
 	s.member.Close()
-	s.dir.Close()
+	_ = s.dir.Close() // opened to read
 }
 
 func config(c Config, client, peer string) (*embed.Config, error) {
@@ -158,7 +158,7 @@ func writable(dir string) error {
 	if err != nil {
 		return fmt.Errorf("write to the data directory: %w", explain(err, dir))
 	}
-	defer os.Remove(file.Name())
+	defer func() { _ = os.Remove(file.Name()) }()
 	_, err = file.Write(make([]byte, need))
 	if err = errors.Join(err, file.Close()); err != nil {
 		return fmt.Errorf("write to the data directory: %w", explain(err, dir))
@@ -167,9 +167,12 @@ func writable(dir string) error {
 		return nil
 	}
 	var fs syscall.Statfs_t
-	if err := syscall.Statfs(dir, &fs); err == nil && fs.Bavail*uint64(fs.Bsize) < minFree {
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return fmt.Errorf("ask the file system of %s: %w", dir, err)
+	}
+	if free := fs.Bavail * uint64(fs.Bsize); free < minFree { //nolint:gosec // no block has a negative size
 		return fmt.Errorf("%s has %d MB free, etcd needs %d MB to begin: free some space or choose another --data-dir",
-			dir, fs.Bavail*uint64(fs.Bsize)>>20, minFree>>20)
+			dir, free>>20, minFree>>20)
 	}
 	return nil
 }

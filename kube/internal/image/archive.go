@@ -80,10 +80,12 @@ func save(file string, refs []string, manifest []byte, blobs ...[]byte) error {
 	add := func(name string, content []byte) error {
 		h := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: epoch(), Format: tar.FormatUSTAR}
 		if err := tw.WriteHeader(h); err != nil {
-			return err
+			return fmt.Errorf("add %s: %w", name, err)
 		}
-		_, err := tw.Write(content)
-		return err
+		if _, err := tw.Write(content); err != nil {
+			return fmt.Errorf("add %s: %w", name, err)
+		}
+		return nil
 	}
 	err = errors.Join(add("index.json", first), add("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)))
 	for _, b := range blobs {
@@ -93,13 +95,16 @@ func save(file string, refs []string, manifest []byte, blobs ...[]byte) error {
 	if err = errors.Join(err, tw.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", file, err)
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
 		return fmt.Errorf("write %s: %w", file, err)
 	}
-	if err := os.WriteFile(file+".new", out.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(file+".new", out.Bytes(), 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", file, err)
 	}
-	return os.Rename(file+".new", file)
+	if err := os.Rename(file+".new", file); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	return nil
 }
 
 // epoch is the time of every file: an image's digest must not tell when it was made.
@@ -111,7 +116,7 @@ func Refs(file string) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the image archive: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	tr := tar.NewReader(f)
 	for {
 		h, err := tr.Next()

@@ -146,12 +146,12 @@ func newerThan(program, dir string) (bool, error) {
 	missing := errors.Is(err, fs.ErrNotExist)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("look for changed sources: %w", err)
 	}
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil {
-			return false, err
+			return false, fmt.Errorf("look for changed sources: %w", err)
 		}
 		if missing || info.ModTime().After(built.ModTime()) {
 			return true, nil

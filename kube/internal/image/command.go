@@ -32,7 +32,8 @@ func buildCommand() *cobra.Command {
 	f.StringVar(&o.Out, "out", "bin/images", "folder of the archives")
 	f.StringVar(&o.Bin, "bin", "bin", "folder of this project's programs")
 	f.StringVar(&o.Packages, "packages", "bin/packages/root", "root of the unpacked Debian packages")
-	f.StringVar(&o.Source, "source", "kube", "folder of the kube module, from which pause and coredns are built (empty: take them from --bin as they are)")
+	f.StringVar(&o.Source, "source", "kube",
+		"folder of the kube module, from which pause and coredns are built (empty: take them from --bin as they are)")
 	f.StringSliceVar(&o.Only, "only", nil, "names of the images to make (all)")
 	return c
 }
@@ -73,7 +74,10 @@ func list(w io.Writer, dir string) error {
 			fmt.Fprintf(t, "%s\t%s\t%s\n", name, refs[name][:19], a)
 		}
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("print the table: %w", err)
+	}
+	return nil
 }
 
 // Archives lists the image archives of a folder by their absolute paths.
@@ -82,5 +86,9 @@ func Archives(dir string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", dir, err)
 	}
-	return filepath.Glob(filepath.Join(abs, "*.tar"))
+	archives, err := filepath.Glob(filepath.Join(abs, "*.tar"))
+	if err != nil {
+		return nil, fmt.Errorf("look for archives in %s: %w", abs, err)
+	}
+	return archives, nil
 }

@@ -24,7 +24,7 @@ func project(t *testing.T) Options {
 
 func put(t *testing.T, file, text string) {
 	t.Helper()
-	if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o755); err != nil { //nolint:gosec // some are programs, whose mode the image keeps
 		t.Fatal(err)
 	}
 }

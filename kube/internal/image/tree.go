@@ -41,7 +41,9 @@ func (t tree) layer() ([]byte, error) {
 	tw := tar.NewWriter(&out)
 	for _, name := range names {
 		e := t[name]
-		h := &tar.Header{Name: name, Mode: int64(e.mode.Perm()), ModTime: epoch(), Typeflag: tar.TypeReg, Size: int64(len(e.content)), Format: tar.FormatPAX}
+		h := &tar.Header{
+			Name: name, Mode: int64(e.mode.Perm()), ModTime: epoch(), Typeflag: tar.TypeReg, Size: int64(len(e.content)), Format: tar.FormatPAX,
+		}
 		switch {
 		case e.mode.IsDir():
 			h.Typeflag, h.Name = tar.TypeDir, name+"/"
@@ -110,7 +112,7 @@ func (d debian) libraries(t tree, name string, raw []byte) error {
 	if err != nil {
 		return fmt.Errorf("read the program %s: %w", name, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if loader := interpreter(f); loader != "" {
 		content, err := d.read(loader)
 		if err != nil {

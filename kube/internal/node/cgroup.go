@@ -81,7 +81,7 @@ func (c cgroups) make(path string) error {
 				}
 			}
 			at = filepath.Join(at, level)
-			if err := os.Mkdir(at, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			if err := os.Mkdir(at, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // open to look at, as all cgroups are
 				return fmt.Errorf("make the cgroup %s: %w", at, err)
 			}
 			if err := inheritCpuset(at); err != nil {
@@ -107,9 +107,10 @@ func passOn(at string) error {
 			continue
 		}
 		if !slices.Contains(strings.Fields(string(has)), controller) {
-			return fmt.Errorf("the cgroup %s has no %s controller, which the kubelet needs; enable it in its parent (cgroup.subtree_control)", at, controller)
+			return fmt.Errorf("the cgroup %s has no %s controller, which the kubelet needs; "+
+				"enable it in its parent (cgroup.subtree_control)", at, controller)
 		}
-		if err := os.WriteFile(filepath.Join(at, "cgroup.subtree_control"), []byte("+"+controller), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(at, "cgroup.subtree_control"), []byte("+"+controller), 0o600); err != nil {
 			return fmt.Errorf("enable %s below the cgroup %s: %w; in a container, start its processes in a cgroup below", controller, at, err)
 		}
 	}
@@ -122,8 +123,11 @@ func inheritCpuset(at string) error {
 			return nil // v2: an empty cpuset means its parent's
 		}
 		own, err := os.ReadFile(filepath.Join(at, file))
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil // not the cpuset hierarchy
+		}
+		if err != nil {
+			return fmt.Errorf("read the cpuset %s: %w", at, err)
 		}
 		if strings.TrimSpace(string(own)) != "" {
 			continue
@@ -132,7 +136,7 @@ func inheritCpuset(at string) error {
 		if err != nil {
 			return fmt.Errorf("read the cpuset above %s: %w", at, err)
 		}
-		if err := os.WriteFile(filepath.Join(at, file), parents, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(at, file), parents, 0o600); err != nil {
 			return fmt.Errorf("fill the cpuset %s: %w", at, err)
 		}
 	}
@@ -143,7 +147,7 @@ func inheritCpuset(at string) error {
 func (c cgroups) enter(path string) error {
 	for _, root := range c.roots {
 		file := filepath.Join(root, path, "cgroup.procs")
-		if err := os.WriteFile(file, []byte("0"), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte("0"), 0o600); err != nil {
 			return fmt.Errorf("enter the cgroup %s: %w", filepath.Join(root, path), err)
 		}
 	}
@@ -156,7 +160,7 @@ func (c cgroups) processes(path string) []int {
 	for _, root := range c.all() {
 		_ = filepath.WalkDir(filepath.Join(root, path), func(p string, d fs.DirEntry, err error) error {
 			if err != nil || !d.IsDir() {
-				return nil // gone meanwhile
+				return nil //nolint:nilerr // gone meanwhile
 			}
 			raw, _ := os.ReadFile(filepath.Join(p, "cgroup.procs"))
 			for field := range strings.FieldsSeq(string(raw)) {
@@ -215,7 +219,7 @@ func removeTree(at string) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("list %s: %w", at, err)
 	}
 	for _, e := range entries {
 		if e.IsDir() {
@@ -236,7 +240,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-t.C:
 		return nil
 	}

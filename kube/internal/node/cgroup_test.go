@@ -45,7 +45,7 @@ func TestUnifiedLevels(t *testing.T) {
 	controllers := func(dir, has, on string) {
 		t.Helper()
 		for name, text := range map[string]string{"cgroup.controllers": has, "cgroup.subtree_control": on, "cgroup.type": "domain"} {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -68,10 +68,10 @@ func TestCpusetIsInherited(t *testing.T) {
 	root := t.TempDir()
 	for name, text := range map[string]string{"cpuset.cpus": "0-1\n", "cpuset.mems": "0\n", "base/cpuset.cpus": "\n", "base/cpuset.mems": ""} {
 		file := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -87,7 +87,7 @@ func TestCpusetIsInherited(t *testing.T) {
 
 func TestRemoveWaitsForTheLastProcess(t *testing.T) {
 	root := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(root, "base", "node", "pod"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(root, "base", "node", "pod"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	held := filepath.Join(root, "base", "node", "process") // a folder with a file cannot be removed

@@ -14,12 +14,12 @@ import (
 // Clean removes everything that a killed run on the data directory dir left behind, except its data. It may be called
 // at any time when no control plane runs on dir, and again. It trusts what the machine has under the directory's own
 // names more than any file: files may be lost.
-func Clean(dir string) error {
+func Clean(ctx context.Context, dir string) error {
 	id, err := ID(dir)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	pids, _ := filepath.Glob(filepath.Join(dir, "nodes", "*", "pid.json"))
 	for _, file := range pids {
@@ -36,7 +36,7 @@ func Clean(dir string) error {
 func cleanCgroups(ctx context.Context, id string) error {
 	c, err := machineCgroups()
 	if err != nil {
-		return nil // no cgroups here: no node was ever here
+		return nil //nolint:nilerr // no cgroups here: no node was ever here
 	}
 	left := false
 	for _, root := range c.all() {

@@ -59,7 +59,14 @@ func (s spec) containerd() string {
 root = %[1]q
 state = "/run/containerd"
 oom_score = 0
-disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.tracing.processor.v1.otlp"]
+disabled_plugins = [
+  "io.containerd.internal.v1.opt",
+  "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.tracing.processor.v1.otlp",
+]
 
 [grpc]
   address = %[2]q
@@ -91,7 +98,13 @@ func (s spec) containerd2(snapshotter string) string {
 root = %[1]q
 state = "/run/containerd"
 oom_score = 0
-disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.tracing.processor.v1.otlp"]
+disabled_plugins = [
+  "io.containerd.internal.v1.opt",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.tracing.processor.v1.otlp",
+]
 
 [grpc]
   address = %[2]q
@@ -201,5 +214,9 @@ func containerdMajor(answer string) (int, error) {
 	if m == nil {
 		return 0, fmt.Errorf("find the version in the answer of containerd --version: %q", strings.TrimSpace(answer))
 	}
-	return strconv.Atoi(m[1])
+	major, err := strconv.Atoi(m[1])
+	if err != nil {
+		return 0, fmt.Errorf("read the version of containerd: %w", err)
+	}
+	return major, nil
 }

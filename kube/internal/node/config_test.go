@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files anew") //nolint:gochecknoglobals // flags of tests are
 
 func sample(change func(*spec)) spec {
 	s := spec{
@@ -44,10 +44,10 @@ func TestFiles(t *testing.T) {
 			for _, f := range sample(test.change).files() {
 				golden := filepath.Join("testdata", test.name, filepath.Base(f.name))
 				if *update {
-					if err := os.MkdirAll(filepath.Dir(golden), 0o755); err != nil {
+					if err := os.MkdirAll(filepath.Dir(golden), 0o700); err != nil {
 						t.Fatal(err)
 					}
-					if err := os.WriteFile(golden, []byte(f.text), 0o644); err != nil {
+					if err := os.WriteFile(golden, []byte(f.text), 0o600); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -27,8 +27,11 @@ func (n *Network) Forward(ctx context.Context, port int) error {
 	for _, p := range ports {
 		var l net.Listener
 		err := inNetns(n.hubNS(), func() (err error) {
-			l, err = net.Listen("tcp4", net.JoinHostPort(n.ControlPlaneIP(), strconv.Itoa(p)))
-			return err
+			address := net.JoinHostPort(n.ControlPlaneIP(), strconv.Itoa(p))
+			if l, err = new(net.ListenConfig).Listen(ctx, "tcp4", address); err != nil {
+				return fmt.Errorf("listen on %s: %w", address, err)
+			}
+			return nil
 		})
 		if err != nil {
 			return fmt.Errorf("serve the API server to nodes: %w", err)
@@ -59,13 +62,13 @@ func accept(ctx context.Context, l net.Listener, target string) {
 }
 
 func pass(ctx context.Context, in net.Conn, target string) {
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	d := net.Dialer{Timeout: 5 * time.Second}
 	out, err := d.DialContext(ctx, "tcp4", target)
 	if err != nil {
 		return // the API server is not there: the node sees a closed connection and tries again
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = in.Close(); _ = out.Close() })
 	defer stop()
 	var both sync.WaitGroup

@@ -11,7 +11,7 @@ import (
 
 // images waits for containerd and imports the archives whose images it does not have yet.
 func (i *initProcess) images(ctx context.Context) error {
-	for !i.containerdServes() {
+	for !i.containerdServes(ctx) {
 		if err := pause(ctx, 20*time.Millisecond); err != nil {
 			return fmt.Errorf("wait for containerd: %w", err)
 		}

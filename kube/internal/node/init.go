@@ -27,7 +27,7 @@ func Init(args []string) error {
 		return fmt.Errorf("read what the node is: %w", err)
 	}
 	var s spec
-	if err := json.Unmarshal(raw, &s); err != nil {
+	if err := json.Unmarshal(raw, &s); err != nil { //nolint:musttag // only this program writes and reads it
 		return fmt.Errorf("read %s: %w", args[0], err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
@@ -82,7 +82,7 @@ func (i *initProcess) live(ctx context.Context) error {
 	rest.Go(func() { i.observe(ctx) })
 	<-ctx.Done()
 	rest.Wait()
-	i.stopContainers(c)
+	i.stopContainers(context.WithoutCancel(ctx), c)
 	stopRuntime()
 	runtime.Wait()
 	return nil
@@ -106,7 +106,7 @@ func (i *initProcess) settle() (cgroups, error) {
 	for _, f := range i.files() {
 		path := filepath.Join(i.DataDir, f.name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return c, err
+			return c, fmt.Errorf("make the folder of the node's configuration: %w", err)
 		}
 		if err := os.WriteFile(path, []byte(f.text), 0o600); err != nil {
 			return c, fmt.Errorf("write the node's configuration: %w", err)
@@ -152,8 +152,10 @@ func (i *initProcess) waitServer(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	probe := &http.Client{Timeout: time.Second, Transport: &http.Transport{
-		// Nothing is sent and nothing is believed: this only asks whether somebody answers.
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{
+			InsecureSkipVerify: true, //nolint:gosec // nothing is sent and nothing believed: this only asks whether somebody answers
+		},
+		DisableKeepAlives: true,
 	}}
 	for !answers(ctx, probe, i.Server+"/readyz", http.StatusInternalServerError-1) {
 		if pause(ctx, 100*time.Millisecond) != nil {
@@ -181,7 +183,7 @@ func (i *initProcess) observe(ctx context.Context) {
 	client := &http.Client{Timeout: time.Second}
 	for {
 		now := status{
-			Containerd: i.containerdServes(),
+			Containerd: i.containerdServes(ctx),
 			Kubelet:    answers(ctx, client, "http://127.0.0.1:10248/healthz", http.StatusOK),
 			Proxy:      answers(ctx, client, "http://127.0.0.1:10256/healthz", http.StatusOK),
 		}
@@ -196,8 +198,9 @@ func (i *initProcess) observe(ctx context.Context) {
 	}
 }
 
-func (i *initProcess) containerdServes() bool {
-	conn, err := net.DialTimeout("unix", containerdSocket, time.Second)
+func (i *initProcess) containerdServes(ctx context.Context) bool {
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(ctx, "unix", containerdSocket)
 	if err != nil {
 		return false
 	}
@@ -221,8 +224,8 @@ func (i *initProcess) set(change func(*status)) {
 // containerGrace is what containers get to end by themselves when the whole node stops.
 const containerGrace = 2 * time.Second
 
-func (i *initProcess) stopContainers(c cgroups) {
-	ctx, cancel := context.WithTimeout(context.Background(), containerGrace)
+func (i *initProcess) stopContainers(ctx context.Context, c cgroups) {
+	ctx, cancel := context.WithTimeout(ctx, containerGrace)
 	defer cancel()
 	if err := c.empty(ctx, i.CgroupDir+"/kubepods", unix.SIGTERM); err != nil {
 		fmt.Fprintln(os.Stdout, "stop:", err) // they end with this process

@@ -36,8 +36,8 @@ func (s spec) mounts() error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
-		return err
+	if err := os.MkdirAll(netnsDir, 0o750); err != nil {
+		return fmt.Errorf("make %s: %w", netnsDir, err)
 	}
 	// Mounts made by a driver in a pod must reach the kubelet and other pods.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
@@ -48,7 +48,7 @@ func (s spec) mounts() error {
 
 func bind(from, to string) error {
 	for _, dir := range []string{from, to} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as a system has them: programs in pods look into some
 			return fmt.Errorf("make a mount point: %w", err)
 		}
 	}

@@ -66,7 +66,7 @@ func inNetns(path string, f func() error) error {
 		if err != nil {
 			return fmt.Errorf("open the network namespace %s: %w", path, err)
 		}
-		defer h.Close()
+		defer func() { _ = h.Close() }()
 		if err := vns.Set(h); err != nil {
 			return fmt.Errorf("enter the network namespace %s: %w", path, err)
 		}
@@ -79,10 +79,10 @@ func ensureNetns(path string) error {
 	if isNetns(path) {
 		return nil
 	}
-	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil { //nolint:gosec // the machine's own folder, as `ip netns` makes it
 		return fmt.Errorf("make %s: %w", netnsDir, err)
 	}
-	if err := os.WriteFile(path, nil, 0o444); err != nil {
+	if err := os.WriteFile(path, nil, 0o400); err != nil {
 		return fmt.Errorf("make the network namespace %s: %w", path, err)
 	}
 	if err := onThread(func() error { return newNetns(path) }); err != nil {
@@ -93,19 +93,22 @@ func ensureNetns(path string) error {
 
 func newNetns(path string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return err
+		return fmt.Errorf("leave the machine's: %w", err)
 	}
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
-		return err
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600); err != nil {
+		return fmt.Errorf("let it forward: %w", err)
 	}
 	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("set its loopback up: %w", err)
 	}
-	if err := netlink.LinkSetUp(lo); err != nil {
-		return err
+	if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("give it its name: %w", err)
 	}
-	return unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
+	return nil
 }
 
 func isNetns(path string) bool {
@@ -170,7 +173,7 @@ func (n *netns) join(hub *netns, name, port string, address netip.Prefix) error 
 func (n *netns) veth(hub *netns, name, port string) error {
 	bridge, err := hub.LinkByName(bridgeName)
 	if err != nil {
-		return err
+		return fmt.Errorf("find the bridge: %w", err)
 	}
 	if old, err := hub.LinkByName(port); err == nil {
 		_ = hub.LinkDel(old) // left by a namespace that went away
@@ -178,13 +181,16 @@ func (n *netns) veth(hub *netns, name, port string) error {
 	attrs := netlink.LinkAttrs{Name: port, MasterIndex: bridge.Attrs().Index}
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: name, PeerNamespace: netlink.NsFd(n.handle)}
 	if err := hub.LinkAdd(veth); err != nil {
-		return err
+		return fmt.Errorf("make the link: %w", err)
 	}
 	end, err := hub.LinkByName(port)
-	if err != nil {
-		return err
+	if err == nil {
+		err = hub.LinkSetUp(end)
 	}
-	return hub.LinkSetUp(end)
+	if err != nil {
+		return fmt.Errorf("set the bridge's end of the link up: %w", err)
+	}
+	return nil
 }
 
 // address gives the link its address and sets it up.

@@ -27,7 +27,7 @@ type Network struct {
 }
 
 // NewNetwork makes the network of the data directory dir for that many nodes, or adopts it when it is still there.
-func NewNetwork(dir string, nodes int) (*Network, error) {
+func NewNetwork(ctx context.Context, dir string, nodes int) (*Network, error) {
 	if nodes > maxNodes {
 		return nil, fmt.Errorf("make the network: %d real nodes are more than the %d that one machine's address range holds; "+
 			"use --simulated for more", nodes, maxNodes)
@@ -37,7 +37,7 @@ func NewNetwork(dir string, nodes int) (*Network, error) {
 		return nil, err
 	}
 	n := &Network{id: id, nodes: nodes}
-	unlock, err := lockMachine()
+	unlock, err := lockMachine(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -53,11 +53,11 @@ func NewNetwork(dir string, nodes int) (*Network, error) {
 
 // lockMachine lets one process at a time choose and make a network: two that look at the routes together would choose
 // the same addresses. An abstract socket is a lock that leaves no file, and is free again when its holder dies.
-func lockMachine() (unlock func(), err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+func lockMachine(ctx context.Context) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	for {
-		held, err := net.Listen("unix", "@holdfast-network")
+		held, err := new(net.ListenConfig).Listen(ctx, "unix", "@holdfast-network")
 		if err == nil {
 			return func() { _ = held.Close() }, nil
 		}
@@ -125,8 +125,11 @@ func (n *Network) Server() string {
 	return "https://" + net.JoinHostPort(n.plan.hub().String(), strconv.Itoa(serverPort))
 }
 
-// ClusterCIDR holds all pods: --cluster-cidr of the controller-manager and of simulated nodes.
+// ClusterCIDR holds all pods, those of simulated nodes too.
 func (n *Network) ClusterCIDR() string { return n.plan.Prefix.String() }
+
+// SimulatedPods is the part of ClusterCIDR that no real node can have.
+func (n *Network) SimulatedPods() (first, last netip.Addr) { return n.plan.simulated() }
 
 // NodeIP is the address of the i-th node; its kubelet serves there on port 10250.
 func (n *Network) NodeIP(i int) string { return n.plan.node(i).String() }
@@ -202,8 +205,8 @@ func (n *Network) buildNode(hub *netns, i int) error {
 }
 
 // Close removes all namespaces, links, routes and cgroups of the network, and ends what still runs in them.
-func (n *Network) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+func (n *Network) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	return errors.Join(cleanCgroups(ctx, n.id), removeNetwork(n.id))
 }

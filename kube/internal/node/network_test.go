@@ -10,7 +10,7 @@ func TestOneNetworkIsMadeAtATime(t *testing.T) {
 	done := make(chan error, 4)
 	for range cap(done) {
 		go func() {
-			unlock, err := lockMachine()
+			unlock, err := lockMachine(t.Context())
 			if err == nil {
 				if now := inside.Add(1); now > most.Load() {
 					most.Store(now)

@@ -45,6 +45,8 @@ type Node struct {
 	spec spec
 	pid  int // of the node's init, in the machine's pid namespace
 	done chan struct{}
+
+	adopted bool
 }
 
 // Start brings the node up, or adopts it when it is still running from a control plane that died. It does not need
@@ -55,8 +57,7 @@ func Start(ctx context.Context, cfg Config, net *Network) (*Node, error) {
 		return nil, fmt.Errorf("start node %s: %w", cfg.Name, err)
 	}
 	n := &Node{cfg: cfg, spec: s, done: make(chan struct{})}
-	adopted, err := n.adopt(ctx)
-	if err == nil && !adopted {
+	if n.adopted, err = n.adopt(ctx); err == nil && !n.adopted {
 		err = n.launch(ctx, net.nodeNS(cfg.Index))
 	}
 	if err != nil {
@@ -69,11 +70,12 @@ func Start(ctx context.Context, cfg Config, net *Network) (*Node, error) {
 func specify(ctx context.Context, cfg Config, net *Network) (spec, error) {
 	var err error
 	if cfg.DataDir, err = filepath.Abs(cfg.DataDir); err != nil {
-		return spec{}, err
+		return spec{}, fmt.Errorf("find the absolute path of %s: %w", cfg.DataDir, err)
 	}
 	for _, hidden := range []string{"/run/", "/var/run/", "/var/log/", "/var/lib/kubelet/", "/var/lib/cni/", "/proc/"} {
 		if strings.HasPrefix(cfg.DataDir+"/", hidden) || strings.HasPrefix(cfg.Exe, hidden) {
-			return spec{}, fmt.Errorf("data directory %s or program %s lies in %s, which a node replaces by its own; choose another --data-dir", cfg.DataDir, cfg.Exe, hidden)
+			return spec{}, fmt.Errorf("data directory %s or program %s lies in %s, which a node replaces by its own; "+
+				"choose another --data-dir", cfg.DataDir, cfg.Exe, hidden)
 		}
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
@@ -134,8 +136,8 @@ func (n *Node) launch(ctx context.Context, netns string) error {
 	if err != nil {
 		return err
 	}
-	defer out.Close()
-	cmd := exec.Command(n.cfg.Exe, "node-init", n.file("init.json"))
+	defer func() { _ = out.Close() }()                               // init has it, too
+	cmd := exec.Command(n.cfg.Exe, "node-init", n.file("init.json")) //nolint:noctx // it outlives ctx: Stop ends it
 	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
@@ -162,7 +164,7 @@ func (n *Node) clear(ctx context.Context, c cgroups) error {
 	defer cancel()
 	for _, name := range []string{"status.json", "pid.json"} {
 		if err := os.Remove(n.file(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+			return fmt.Errorf("forget the last run: %w", err)
 		}
 	}
 	if err := c.empty(ctx, n.spec.CgroupDir, unix.SIGKILL); err != nil {
@@ -222,6 +224,12 @@ func (n *Node) Stop(ctx context.Context) error {
 	return nil
 }
 
+// Name is the name of the Node object.
+func (n *Node) Name() string { return n.cfg.Name }
+
+// Adopted says that the node, with its containers, was running before Start.
+func (n *Node) Adopted() bool { return n.adopted }
+
 // Pid is the process id of the node's init; killing it loses the whole node at once.
 func (n *Node) Pid() int { return n.pid }
 
@@ -256,5 +264,8 @@ func writeJSON(file string, v any) error {
 	if err := os.WriteFile(file+".new", raw, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", file, err)
 	}
-	return os.Rename(file+".new", file)
+	if err := os.Rename(file+".new", file); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	return nil
 }

@@ -15,8 +15,8 @@ func ID(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the absolute path of %s: %w", dir, err)
 	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
-		abs = real
+	if resolved, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = resolved
 	}
 	sum := sha256.Sum256([]byte(abs))
 	return hex.EncodeToString(sum[:4]), nil
@@ -26,14 +26,14 @@ func ID(dir string) (string, error) {
 const maxNodes = 200
 
 // plan is the addresses of one data directory's network: a /16, whose i-th /24 holds the pods of node i and whose
-// last /24 holds the nodes and the machine.
+// last /24 holds the nodes and the machine. Pods of simulated nodes have addresses from what is between.
 type plan struct {
 	Prefix netip.Prefix `json:"prefix"`
 }
 
 func (p plan) addr(third, fourth int) netip.Addr {
 	b := p.Prefix.Addr().As4()
-	return netip.AddrFrom4([4]byte{b[0], b[1], byte(third), byte(fourth)})
+	return netip.AddrFrom4([4]byte{b[0], b[1], byte(third), byte(fourth)}) //nolint:gosec // maxNodes keeps both below 256
 }
 
 func (p plan) hub() netip.Addr            { return p.addr(255, 1) }
@@ -41,6 +41,10 @@ func (p plan) machine() netip.Addr        { return p.addr(255, 2) }
 func (p plan) node(i int) netip.Addr      { return p.addr(255, 10+i) }
 func (p plan) nodes() netip.Prefix        { return netip.PrefixFrom(p.addr(255, 0), 24) }
 func (p plan) podCIDR(i int) netip.Prefix { return netip.PrefixFrom(p.addr(i, 0), 24) }
+
+// simulated is behind the ranges of as many nodes as there can be, not as there are: pods keep their addresses when
+// a node is added.
+func (p plan) simulated() (first, last netip.Addr) { return p.addr(maxNodes, 0), p.addr(254, 255) }
 
 // choose picks the network's /16: the one kept from the last run if it is still free, else the first free one.
 func choose(kept plan, taken []netip.Prefix) (plan, error) {
@@ -52,14 +56,16 @@ func choose(kept plan, taken []netip.Prefix) (plan, error) {
 		if second >= 96 && second <= 111 {
 			continue // Services live in 10.96.0.0/12 by custom
 		}
-		candidates = append(candidates, plan{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(second), 0, 0}), 16)})
+		first := netip.AddrFrom4([4]byte{10, byte(second), 0, 0}) //nolint:gosec // the numbers stand above
+		candidates = append(candidates, plan{netip.PrefixFrom(first, 16)})
 	}
 	for _, c := range candidates {
 		if !overlaps(c.Prefix, taken) {
 			return c, nil
 		}
 	}
-	return plan{}, fmt.Errorf("choose addresses for nodes and pods: this machine's routes take all of 10.64.0.0/10 and 10.244.0.0/16; remove one, or run in a network namespace of its own")
+	return plan{}, fmt.Errorf("choose addresses for nodes and pods: this machine's routes take all of 10.64.0.0/10 and 10.244.0.0/16; " +
+		"remove one, or run in a network namespace of its own")
 }
 
 func overlaps(p netip.Prefix, taken []netip.Prefix) bool {

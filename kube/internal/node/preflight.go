@@ -27,7 +27,8 @@ func Preflight() error {
 		reasons = append(reasons, "not root (run it with sudo)")
 	}
 	if _, packages := findTools(); len(packages) > 0 {
-		reasons = append(reasons, fmt.Sprintf("missing %s (as root: apt-get install -y --no-install-recommends %[1]s)", strings.Join(packages, " ")))
+		missing := strings.Join(packages, " ")
+		reasons = append(reasons, fmt.Sprintf("missing %s (as root: apt-get install -y --no-install-recommends %[1]s)", missing))
 	}
 	if os.Geteuid() == 0 {
 		if err := tryCgroups(); err != nil {
@@ -49,7 +50,7 @@ func tryCgroups() error {
 	probe := fmt.Sprintf("holdfast-probe-%d", os.Getpid())
 	for _, root := range c.roots {
 		at := filepath.Join(root, probe)
-		if err := os.Mkdir(at, 0o755); err != nil {
+		if err := os.Mkdir(at, 0o700); err != nil {
 			return fmt.Errorf("cgroups cannot be made (%w): in a container, mount /sys/fs/cgroup writable", err)
 		}
 		if err := unix.Rmdir(at); err != nil {
@@ -109,7 +110,7 @@ func inspect(ctx context.Context, dir string) (spec, error) {
 	if err != nil {
 		return s, fmt.Errorf("read own capabilities: %w", err)
 	}
-	s.Restrict = !hasCapability(string(status), unix.CAP_SYS_RESOURCE)
+	s.Restrict = !maySetLimits(string(status))
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return s, fmt.Errorf("ask the file system of %s: %w", dir, err)
@@ -118,8 +119,8 @@ func inspect(ctx context.Context, dir string) (spec, error) {
 	return s, nil
 }
 
-// hasCapability reads one effective capability from the text of /proc/PID/status.
-func hasCapability(status string, capability uint) bool {
+// maySetLimits reads from the text of /proc/PID/status whether CAP_SYS_RESOURCE is among the effective capabilities.
+func maySetLimits(status string) bool {
 	for line := range strings.SplitSeq(status, "\n") {
 		hex, ok := strings.CutPrefix(line, "CapEff:")
 		if !ok {
@@ -127,7 +128,7 @@ func hasCapability(status string, capability uint) bool {
 		}
 		var set uint64
 		if _, err := fmt.Sscanf(strings.TrimSpace(hex), "%x", &set); err == nil {
-			return set&(1<<capability) != 0
+			return set&(1<<unix.CAP_SYS_RESOURCE) != 0
 		}
 	}
 	return false

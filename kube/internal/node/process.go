@@ -21,7 +21,7 @@ type process struct {
 func describe(pid int) (process, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return process{}, err
+		return process{}, fmt.Errorf("look at process %d: %w", pid, err)
 	}
 	start, err := startTime(string(stat))
 	if err != nil {
@@ -29,7 +29,7 @@ func describe(pid int) (process, error) {
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return process{}, err
+		return process{}, fmt.Errorf("tell this boot from others: %w", err)
 	}
 	return process{Pid: pid, Start: start, Boot: strings.TrimSpace(string(boot))}, nil
 }
@@ -68,9 +68,9 @@ func watch(p process, done chan<- struct{}) {
 	if err != nil || !p.alive() {
 		return
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	for {
-		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1) //nolint:gosec // no process has that many files
 		if !errors.Is(err, unix.EINTR) {
 			return
 		}

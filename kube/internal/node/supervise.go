@@ -67,9 +67,9 @@ func (r *reaper) collect() {
 func (r *reaper) start(argv []string, out *os.File) (int, <-chan unix.WaitStatus, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, fmt.Errorf("open the input of %s: %w", argv[0], err)
 	}
-	defer null.Close()
+	defer func() { _ = null.Close() }()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	pid, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{
@@ -88,10 +88,9 @@ func (r *reaper) start(argv []string, out *os.File) (int, <-chan unix.WaitStatus
 func (r *reaper) run(ctx context.Context, argv ...string) (string, error) {
 	out, err := os.CreateTemp("/run", "run-")
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("keep what %s says: %w", argv[0], err)
 	}
-	defer os.Remove(out.Name())
-	defer out.Close()
+	defer func() { _, _ = out.Close(), os.Remove(out.Name()) }()
 	pid, ended, err := r.start(argv, out)
 	if err != nil {
 		return "", err
@@ -156,7 +155,7 @@ func (r *reaper) once(ctx context.Context, c component, grace time.Duration) str
 	if err != nil {
 		return err.Error()
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	pid, ended, err := r.start(c.argv, out)
 	if err != nil {
 		return err.Error()
@@ -191,8 +190,12 @@ const maxLog = 32 << 20
 func openLog(file string) (*os.File, error) {
 	if info, err := os.Stat(file); err == nil && info.Size() > maxLog {
 		if err := os.Rename(file, file+".1"); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("keep the old log: %w", err)
 		}
 	}
-	return os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
+	return log, nil
 }

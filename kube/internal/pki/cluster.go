@@ -129,7 +129,9 @@ func (c *Cluster) Node(name, ip, url string) (Node, error) {
 	if err != nil {
 		return Node{}, err
 	}
-	kubelet, err := c.client("node-"+name, url, Request{Name: "node-" + name, CommonName: "system:node:" + name, Organization: []string{"system:nodes"}})
+	kubelet, err := c.client("node-"+name, url, Request{
+		Name: "node-" + name, CommonName: "system:node:" + name, Organization: []string{"system:nodes"},
+	})
 	if err != nil {
 		return Node{}, err
 	}
@@ -177,7 +179,8 @@ func (s *Store) encryption(hasData bool) (string, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", fmt.Errorf("read the encryption key: %w", err)
 	case hasData:
-		return "", fmt.Errorf("%s is gone, but secrets in etcd were encrypted with its key: put it back, or remove the whole data directory to begin anew", path)
+		return "", fmt.Errorf("%s is gone, but secrets in etcd were encrypted with its key: "+
+			"put it back, or remove the whole data directory to begin anew", path)
 	}
 	key := make([]byte, 32) // what secretbox wants
 	if _, err := rand.Read(key); err != nil {

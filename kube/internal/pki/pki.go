@@ -40,7 +40,7 @@ func Open(dir string, now func() time.Time) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory for certificates: %w", err)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory without x cannot be entered
 		return nil, fmt.Errorf("close %s to other users: %w", dir, err)
 	}
 	return &Store{dir: dir, now: now}, nil
@@ -202,9 +202,13 @@ func sign(template, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) (*x
 	template.SerialNumber = serial
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("sign a certificate: %w", err)
 	}
-	return x509.ParseCertificate(der)
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("read the new certificate: %w", err)
+	}
+	return cert, nil
 }
 
 func load(certPath, keyPath string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
@@ -232,7 +236,7 @@ func load(certPath, keyPath string) (*x509.Certificate, *ecdsa.PrivateKey, error
 func readPEM(path string) ([]byte, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("load a certificate or key: %w", err)
 	}
 	block, _ := pem.Decode(raw)
 	if block == nil {
@@ -262,7 +266,7 @@ func WriteFile(path string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	defer os.Remove(tmp.Name()) // gone after the rename
+	defer func() { _ = os.Remove(tmp.Name()) }() // gone after the rename
 	if _, err = tmp.Write(data); err == nil {
 		err = tmp.Sync()
 	}

@@ -26,12 +26,14 @@ func TestIssueKeepsWhatStillFits(t *testing.T) {
 		{name: "another host", change: func(r *Request) { r.Hosts = append(r.Hosts, "10.0.0.1") }},
 		{name: "another user", change: func(r *Request) { r.CommonName = "other" }},
 		{name: "another group", change: func(r *Request) { r.Organization = nil }},
-		{name: "a lost key", damage: func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "server.key")) }},
+		{name: "a lost key", damage: func(t *testing.T, dir string) { t.Helper(); remove(t, filepath.Join(dir, "server.key")) }},
 		{name: "another authority", damage: func(t *testing.T, dir string) {
+			t.Helper()
 			remove(t, filepath.Join(dir, "ca.crt"))
 			remove(t, filepath.Join(dir, "ca.key"))
 		}},
 		{name: "a truncated file", damage: func(t *testing.T, dir string) {
+			t.Helper()
 			if err := os.Truncate(filepath.Join(dir, "server.crt"), 20); err != nil {
 				t.Fatal(err)
 			}

@@ -20,17 +20,25 @@ func (a Addresses) fill(status *corev1.PodStatus) {
 	}
 }
 
-// pool hands out pod addresses, each to one pod at a time. Nobody answers at them.
-type pool struct {
-	mu     sync.Mutex
-	prefix netip.Prefix
-	next   netip.Addr
-	byIP   map[netip.Addr]types.UID
-	byPod  map[types.UID]netip.Addr
+// Range is a range of addresses.
+type Range struct{ First, Last netip.Addr }
+
+// DefaultPods is where pods have their addresses on a machine without real nodes, which have a range that is checked.
+func DefaultPods() Range {
+	return Range{First: netip.AddrFrom4([4]byte{10, 160, 0, 1}), Last: netip.AddrFrom4([4]byte{10, 175, 255, 254})}
 }
 
-func newPool(prefix netip.Prefix) *pool {
-	return &pool{prefix: prefix, next: prefix.Addr().Next(), byIP: map[netip.Addr]types.UID{}, byPod: map[types.UID]netip.Addr{}}
+// pool hands out pod addresses, each to one pod at a time. Nobody answers at them.
+type pool struct {
+	mu    sync.Mutex
+	all   Range
+	next  netip.Addr
+	byIP  map[netip.Addr]types.UID
+	byPod map[types.UID]netip.Addr
+}
+
+func newPool(all Range) *pool {
+	return &pool{all: all, next: all.First, byIP: map[netip.Addr]types.UID{}, byPod: map[types.UID]netip.Addr{}}
 }
 
 // get returns the address of a pod: the one that it has, else a free one.
@@ -49,22 +57,27 @@ func (p *pool) get(pod types.UID, has string) string {
 }
 
 // free is the next address in turn, so that one that was given back stays unused for long.
+// When all are taken two pods have one: nobody answers there in any case.
 func (p *pool) free() netip.Addr {
-	for {
-		ip := p.next
-		p.next = p.next.Next()
-		if !p.prefix.Contains(p.next) {
-			p.next = p.prefix.Addr().Next()
+	ip := p.next
+	for range len(p.byIP) + 1 {
+		ip = p.next
+		p.next = ip.Next()
+		if p.all.Last.Less(p.next) {
+			p.next = p.all.First
 		}
-		if _, taken := p.byIP[ip]; !taken { // ends: the prefix holds more addresses than a cluster pods
-			return ip
+		if _, taken := p.byIP[ip]; !taken {
+			break
 		}
 	}
+	return ip
 }
 
 func (p *pool) put(pod types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.byIP, p.byPod[pod])
+	if ip, ok := p.byPod[pod]; ok && p.byIP[ip] == pod {
+		delete(p.byIP, ip)
+	}
 	delete(p.byPod, pod)
 }

@@ -120,7 +120,7 @@ func phase(pod *corev1.Pod, containers []corev1.ContainerStatus) corev1.PodPhase
 
 // conditions sets the kubelet's own conditions and leaves all others as they are.
 func conditions(pod *corev1.Pod, status *corev1.PodStatus, now metav1.Time) {
-	containers := containersReady(pod, status)
+	containers := containersReady(status)
 	ready := containers
 	if closed := closedGates(pod, status); ready.Status == corev1.ConditionTrue && len(closed) > 0 {
 		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "ReadinessGatesNotReady", closed
@@ -144,12 +144,13 @@ func running(status *corev1.PodStatus) corev1.ConditionStatus {
 	return corev1.ConditionTrue
 }
 
-func containersReady(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondition {
+func containersReady(status *corev1.PodStatus) corev1.PodCondition {
 	switch status.Phase {
 	case corev1.PodSucceeded:
 		return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: "PodCompleted"}
 	case corev1.PodFailed:
 		return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: "PodFailed"}
+	case corev1.PodPending, corev1.PodRunning, corev1.PodUnknown: // the containers tell
 	}
 	var unready strings.Builder
 	for _, c := range status.ContainerStatuses {

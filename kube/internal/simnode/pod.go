@@ -35,8 +35,11 @@ func (s *Simulator) work(ctx context.Context) bool {
 
 func (s *Simulator) sync(ctx context.Context, key cache.ObjectName) error {
 	pod, err := s.pods.Pods(key.Namespace).Get(key.Name)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
 	if err != nil {
-		return nil // gone
+		return fmt.Errorf("find the pod: %w", err)
 	}
 	node := s.simulated(pod.Spec.NodeName)
 	state := s.remember(pod.UID)
@@ -75,7 +78,8 @@ func (s *Simulator) write(ctx context.Context, pod *corev1.Pod, status *corev1.P
 	if err != nil {
 		return err
 	}
-	got, err := s.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	pods := s.client.CoreV1().Pods(pod.Namespace)
+	got, err := pods.Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // gone, or another pod of the same name
 		return nil

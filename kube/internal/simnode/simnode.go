@@ -5,7 +5,6 @@ package simnode
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -35,6 +34,7 @@ type Config struct {
 	Kubeconfig string
 	Count      int   // nodes sim-0 .. sim-(Count-1); those beyond are removed
 	Rules      Rules // of their pods
+	Pods       Range // of pod addresses
 	Taint      bool  // keep pods away that do not tolerate simulated nodes: there are real ones too
 	Now        func() time.Time
 }
@@ -78,7 +78,7 @@ func New(c Config) (*Simulator, error) {
 		factory: informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(slim)),
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](50*time.Millisecond, 30*time.Second)),
-		pool:  newPool(netip.MustParsePrefix("10.160.0.0/12")),
+		pool:  newPool(c.Pods),
 		state: map[types.UID]*podState{},
 	}
 	s.nodes = s.factory.Core().V1().Nodes().Lister()
@@ -158,7 +158,7 @@ func (s *Simulator) Run(ctx context.Context) error {
 	// Nodes first: a pod that arrives before its node would be taken for somebody else's.
 	s.factory.StartWithContext(ctx)
 	if !cache.WaitForCacheSync(ctx.Done(), s.factory.Core().V1().Nodes().Informer().HasSynced) {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	if err := s.ensureNodes(ctx); err != nil {
 		return err

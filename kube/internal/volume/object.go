@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"fmt"
 	"sort"
 
 	corev1 "k8s.io/api/core/v1"
@@ -49,8 +50,11 @@ func Volume(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass, 
 // first is the first real node by name, else the first simulated one.
 func (c *Controller) first() (*corev1.Node, error) {
 	nodes, err := c.nodes.List(labels.Everything())
-	if err != nil || len(nodes) == 0 {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	if len(nodes) == 0 {
+		return nil, nil //nolint:nilnil // there will be one
 	}
 	sort.Slice(nodes, func(i, j int) bool {
 		if si, sj := c.simulated(nodes[i]), c.simulated(nodes[j]); si != sj {

@@ -124,8 +124,14 @@ func (c *Controller) work(ctx context.Context) bool {
 // claim gives a claim its volume, or grows the one that it has.
 func (c *Controller) claim(ctx context.Context, key item) error {
 	claim, err := c.claims.PersistentVolumeClaims(key.Namespace).Get(key.Name)
-	if err != nil || claim.DeletionTimestamp != nil {
-		return nil // gone or going
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find claim %s: %w", key, err)
+	}
+	if claim.DeletionTimestamp != nil {
+		return nil
 	}
 	class, err := c.class(claim)
 	if class == nil || err != nil {
@@ -144,23 +150,24 @@ func (c *Controller) claim(ctx context.Context, key item) error {
 			return err
 		}
 	}
-	if _, err := c.client.CoreV1().PersistentVolumes().Create(ctx, volume, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	_, err = c.client.CoreV1().PersistentVolumes().Create(ctx, volume, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create volume %s: %w", volume.Name, err)
 	}
 	return nil
 }
 
-// class is the claim's storage class if it is one of ours.
+// class is the claim's storage class if it is one of ours, else nil.
 func (c *Controller) class(claim *corev1.PersistentVolumeClaim) (*storagev1.StorageClass, error) {
 	if claim.Spec.StorageClassName == nil || *claim.Spec.StorageClassName == "" {
-		return nil, nil
+		return nil, nil //nolint:nilnil // no class of ours is no fault
 	}
 	class, err := c.classes.Get(*claim.Spec.StorageClassName)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("find the class of claim %s/%s: %w", claim.Namespace, claim.Name, err)
 	}
 	if err != nil || class.Provisioner != Provisioner {
-		return nil, err
+		return nil, nil //nolint:nilnil,nilerr // as above
 	}
 	return class, nil
 }
@@ -177,7 +184,7 @@ func (c *Controller) node(claim *corev1.PersistentVolumeClaim, class *storagev1.
 		return node, nil
 	}
 	if class.VolumeBindingMode != nil && *class.VolumeBindingMode == storagev1.VolumeBindingWaitForFirstConsumer {
-		return nil, nil
+		return nil, nil //nolint:nilnil // the scheduler will tell
 	}
 	return c.first()
 }
@@ -188,15 +195,14 @@ func (c *Controller) path(claim *corev1.PersistentVolumeClaim) string {
 }
 
 func (c *Controller) makeFolder(path string) error {
-	if err := os.MkdirAll(c.dir, 0o711); err != nil {
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory for volumes: %w", err)
 	}
-	if err := os.Mkdir(path, 0o777); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("make a volume: %w", err)
 	}
-	// Containers of any user write here; nobody reaches it but through a mount, as the data
-	// directory is closed.
-	if err := os.Chmod(path, 0o777); err != nil {
+	// Nobody reaches it but through a mount, as the data directory is closed.
+	if err := os.Chmod(path, 0o777); err != nil { //nolint:gosec // containers of any user write here
 		return fmt.Errorf("open volume %s to its pods: %w", path, err)
 	}
 	return nil
@@ -209,8 +215,11 @@ func (c *Controller) grow(ctx context.Context, claim *corev1.PersistentVolumeCla
 		return nil
 	}
 	volume, err := c.volumes.Get(claim.Spec.VolumeName)
-	if err != nil || !ours(volume) {
-		return err
+	if err != nil {
+		return fmt.Errorf("find the volume of claim %s/%s: %w", claim.Namespace, claim.Name, err)
+	}
+	if !ours(volume) {
+		return nil
 	}
 	if capacity := volume.Spec.Capacity[corev1.ResourceStorage]; capacity.Cmp(wanted) < 0 {
 		volume = volume.DeepCopy()
@@ -231,7 +240,13 @@ func (c *Controller) grow(ctx context.Context, claim *corev1.PersistentVolumeCla
 // volume removes a volume that was given back and may go.
 func (c *Controller) volume(ctx context.Context, key item) error {
 	volume, err := c.volumes.Get(key.Name)
-	if err != nil || !ours(volume) || volume.DeletionTimestamp != nil || volume.Status.Phase != corev1.VolumeReleased ||
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find volume %s: %w", key.Name, err)
+	}
+	if !ours(volume) || volume.DeletionTimestamp != nil || volume.Status.Phase != corev1.VolumeReleased ||
 		volume.Spec.PersistentVolumeReclaimPolicy != corev1.PersistentVolumeReclaimDelete {
 		return nil
 	}
