@@ -30,7 +30,7 @@ down: kube ## Stop it and clean up; its data stays in .holdfast
 
 ##@ Check
 
-test: packages kube build ## Run all tests: of Holdfast against a real API server, and of the embedded Kubernetes
+test: images ## Run all tests: of Holdfast against a real API server, and of the embedded Kubernetes
 	go test -p $(JOBS) ./...
 	cd kube && go test -p $(JOBS) ./...
 
