@@ -259,7 +259,7 @@ func nodeReady(ctx context.Context, client kubernetes.Interface, name, cidr stri
 		if err == nil && found.Spec.PodCIDR == "" {
 			err = setPodCIDR(ctx, client, name, cidr)
 		}
-		if err == nil && takesPods(found) {
+		if err == nil && simnode.TakesPods(found) {
 			return nil
 		}
 		select {
@@ -279,18 +279,4 @@ func setPodCIDR(ctx context.Context, client kubernetes.Interface, name, cidr str
 		return fmt.Errorf("set the pod range of node %s: %w", name, err)
 	}
 	return nil
-}
-
-func takesPods(n *corev1.Node) bool {
-	for _, taint := range n.Spec.Taints {
-		if taint.Key == corev1.TaintNodeNotReady {
-			return false
-		}
-	}
-	for _, condition := range n.Status.Conditions {
-		if condition.Type == corev1.NodeReady {
-			return condition.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }

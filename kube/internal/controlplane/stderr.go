@@ -26,7 +26,7 @@ func DivertStderr(file string) error {
 	if err != nil {
 		return fmt.Errorf("keep the standard error stream: %w", err)
 	}
-	os.Stderr = os.NewFile(uintptr(terminal), "/dev/stderr") //nolint:gosec // a descriptor is not negative
+	os.Stderr = os.NewFile(uintptr(terminal), "/dev/stderr")
 	if err := unix.Dup3(int(log.Fd()), unix.Stderr, 0); err != nil {
 		return fmt.Errorf("divert the standard error stream: %w", err)
 	}

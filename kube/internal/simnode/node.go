@@ -215,7 +215,7 @@ func (s *Simulator) heartbeats(ctx context.Context) {
 		var work []func(context.Context) error
 		for i, node := range nodes {
 			switch {
-			case !usable(node):
+			case !TakesPods(node):
 				work = append(work, func(ctx context.Context) error { return s.revive(ctx, node) })
 			case i%slices == turn%slices:
 				work = append(work, func(ctx context.Context) error { return s.renew(ctx, node.Name) })

@@ -193,7 +193,7 @@ func (s *Simulator) Ready(ctx context.Context) error {
 			return fmt.Errorf("simulated nodes: %w", err)
 		}
 		for _, node := range nodes {
-			if usable(node) {
+			if TakesPods(node) {
 				ready++
 			}
 		}
@@ -208,7 +208,8 @@ func (s *Simulator) Ready(ctx context.Context) error {
 	}
 }
 
-func usable(node *corev1.Node) bool {
+// TakesPods says whether a node, of any kind, is Ready and known as such to the scheduler.
+func TakesPods(node *corev1.Node) bool {
 	for _, taint := range node.Spec.Taints {
 		if taint.Key == corev1.TaintNodeNotReady {
 			return false
