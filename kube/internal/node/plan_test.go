@@ -57,3 +57,17 @@ func TestAddressesDoNotMeet(t *testing.T) {
 		}
 	}
 }
+
+func TestSimulatedPodsMeetNoNode(t *testing.T) {
+	p := plan{netip.MustParsePrefix("10.244.0.0/16")}
+	first, last := p.simulated()
+	if !p.Prefix.Contains(first) || !p.Prefix.Contains(last) || !first.Less(last) {
+		t.Errorf("range %s to %s of %s", first, last, p.Prefix)
+	}
+	if p.nodes().Contains(last) || !last.Less(p.nodes().Addr()) {
+		t.Errorf("the last one, %s, is among the nodes, %s", last, p.nodes())
+	}
+	if taken := p.podCIDR(maxNodes - 1); taken.Contains(first) || !taken.Addr().Less(first) {
+		t.Errorf("the first one, %s, is among the last node's pods, %s", first, taken)
+	}
+}
