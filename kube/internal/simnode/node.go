@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ const (
 	// A node is called lost when its lease was not renewed for 50 s, the controller-manager's grace.
 	leaseDuration = 40 * time.Second
 	renewEvery    = 20 * time.Second
+	renewTurns    = 20 // the leases are spread over so many turns of each interval
 )
 
 // ensureNodes makes the nodes that are missing, calls the others Ready again after a stop, and
@@ -79,6 +81,8 @@ func (s *Simulator) labelled() ([]*corev1.Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list simulated nodes: %w", err)
 	}
+	// The lister's order is that of a map: by it, a node's turn to renew its lease would be a matter of luck.
+	slices.SortFunc(nodes, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
 	return nodes, nil
 }
 
@@ -199,8 +203,7 @@ func nodeIP(node *corev1.Node) string {
 
 // heartbeats renews the leases, spread over the interval, and takes in nodes that others made.
 func (s *Simulator) heartbeats(ctx context.Context) {
-	const slices = 20
-	tick := time.NewTicker(renewEvery / slices)
+	tick := time.NewTicker(renewEvery / renewTurns)
 	defer tick.Stop()
 	for turn := 0; ; turn++ {
 		select {
@@ -217,7 +220,7 @@ func (s *Simulator) heartbeats(ctx context.Context) {
 			switch {
 			case !TakesPods(node):
 				work = append(work, func(ctx context.Context) error { return s.revive(ctx, node) })
-			case i%slices == turn%slices:
+			case i%renewTurns == turn%renewTurns:
 				work = append(work, func(ctx context.Context) error { return s.renew(ctx, node.Name) })
 			}
 		}
