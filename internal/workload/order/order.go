@@ -4,6 +4,7 @@ package order
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -41,19 +42,47 @@ func rank(yes bool) int {
 // unavailable, not ready, cheap to delete, on a node with many of their kind, ready for a short time, often restarted,
 // young; the name settles the rest, so that two passes over the same pods choose alike.
 func LeastMissed(pods []*corev1.Pod) Less {
-	crowd := crowding(pods)
-	return Chain(
-		By(func(p *corev1.Pod) bool { return p.Spec.NodeName == "" }),
-		func(a, b *corev1.Pod) int { return cmp.Compare(phaseRank(a), phaseRank(b)) },
-		By(pod.MarkedUnavailable),
-		By(func(p *corev1.Pod) bool { return !pod.Ready(p) }),
-		func(a, b *corev1.Pod) int { return cmp.Compare(pod.DeletionCost(a), pod.DeletionCost(b)) },
-		func(a, b *corev1.Pod) int { return cmp.Compare(crowd[b.Name], crowd[a.Name]) },
-		func(a, b *corev1.Pod) int { return pod.ReadySince(b).Compare(pod.ReadySince(a)) },
-		func(a, b *corev1.Pod) int { return cmp.Compare(pod.Restarts(b), pod.Restarts(a)) },
-		func(a, b *corev1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) },
-		func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) },
-	)
+	// What decides is read from each pod once: a sort compares every pod many times, and there are many pods and passes.
+	values := make(map[*corev1.Pod]worth, len(pods))
+	for _, p := range pods {
+		values[p] = worthOf(p)
+	}
+	crowd := crowding(pods, values)
+	return func(a, b *corev1.Pod) int {
+		x, y := values[a], values[b]
+		return cmp.Or(
+			cmp.Compare(x.assigned, y.assigned),
+			cmp.Compare(x.phase, y.phase),
+			cmp.Compare(x.unmarked, y.unmarked),
+			cmp.Compare(x.ready, y.ready),
+			cmp.Compare(x.cost, y.cost),
+			cmp.Compare(crowd[b], crowd[a]),
+			y.since.Compare(x.since),
+			cmp.Compare(y.restarts, x.restarts),
+			y.created.Compare(x.created),
+			cmp.Compare(a.Name, b.Name),
+		)
+	}
+}
+
+// worth is what a pod has that makes it missed.
+type worth struct {
+	assigned, phase, unmarked, ready int
+	cost, restarts                   int32
+	since, created                   time.Time
+}
+
+func worthOf(p *corev1.Pod) worth {
+	return worth{
+		assigned: rank(p.Spec.NodeName != ""),
+		phase:    phaseRank(p),
+		unmarked: rank(!pod.MarkedUnavailable(p)),
+		ready:    rank(pod.Ready(p)),
+		cost:     pod.DeletionCost(p),
+		restarts: pod.Restarts(p),
+		since:    pod.ReadySince(p),
+		created:  p.CreationTimestamp.Time,
+	}
 }
 
 func phaseRank(p *corev1.Pod) int {
@@ -69,25 +98,20 @@ func phaseRank(p *corev1.Pod) int {
 
 // crowding gives each pod its rank on its node: the n-th pod of the set there has n. Giving up high ranks first spreads
 // what remains over the nodes.
-func crowding(pods []*corev1.Pod) map[string]int {
+func crowding(pods []*corev1.Pod, values map[*corev1.Pod]worth) map[*corev1.Pod]int {
 	sorted := slices.Clone(pods)
 	slices.SortFunc(sorted, func(a, b *corev1.Pod) int {
-		if c := rank(pod.Ready(b)) - rank(pod.Ready(a)); c != 0 {
-			return c
-		}
-		if c := pod.ReadySince(a).Compare(pod.ReadySince(b)); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.Name, b.Name)
+		x, y := values[a], values[b]
+		return cmp.Or(cmp.Compare(y.ready, x.ready), x.since.Compare(y.since), cmp.Compare(a.Name, b.Name))
 	})
 	seen := map[string]int{}
-	crowd := make(map[string]int, len(pods))
+	crowd := make(map[*corev1.Pod]int, len(pods))
 	for _, p := range sorted {
 		if p.Spec.NodeName == "" {
 			continue
 		}
 		seen[p.Spec.NodeName]++
-		crowd[p.Name] = seen[p.Spec.NodeName]
+		crowd[p] = seen[p.Spec.NodeName]
 	}
 	return crowd
 }
