@@ -145,7 +145,7 @@ func (p *process) ensureNamespace(ctx context.Context) error {
 // frugal trades a little processor time for memory, unless the user has set the garbage collector himself.
 func frugal() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(75)
 	}
 }
 
