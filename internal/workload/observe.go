@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/pod"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
@@ -35,6 +36,10 @@ type Engine struct {
 	// Position of the cache behind Client.
 	Position Position
 	Clock    clock.PassiveClock
+	// Guard is asked before each change that takes a pod away; nil: nobody is.
+	Guard disruption.Asker
+	// Turns are shared by all engines: one controller at a time takes pods of a workload away.
+	Turns *disruption.Turns
 
 	memories memories
 }

@@ -58,10 +58,36 @@ type Set struct {
 	Claims []corev1.PersistentVolumeClaim
 	// Gates that new pods get beyond those of their template.
 	Gates []corev1.PodConditionType
+	// Place tells which slot a pod holds, by the slot's key; a key that no slot has makes the pod surplus. nil: the slots
+	// are free.
+	Place func(p *corev1.Pod) string
+	// PodName is the fixed name of the pod of a slot; nil: names are chosen.
+	PodName func(key string) string
+	// Shape finishes a new pod for the slot that it is born for; nil: pods of free slots are all alike.
+	Shape func(p *corev1.Pod, key string)
+	// Ordered fills the slots in their order, each when all before it are available, and empties them from the last, one at
+	// a time.
+	Ordered bool
+	// Ended says what a pod counts as that will not run again.
+	Ended Ended
 }
 
-// Slot is a place that should hold a pod. Any pod of the revision can hold it.
+// Ended is what a pod counts as that will not run again.
+type Ended int
+
+// What it may count as.
+const (
+	// ReplaceEnded: it is deleted, and its slot is filled again.
+	ReplaceEnded Ended = iota
+	// KeepEnded: it holds its slot for good. The kind's room decides what becomes of it.
+	KeepEnded
+)
+
+// Slot is a place that should hold a pod.
 type Slot struct {
+	// Key names the place: an ordinal, a node. "" is a free slot: any pod of the revision can hold it. The slots of a set
+	// are all free, or all have keys of their own.
+	Key      string
 	Revision string
 }
 

@@ -33,6 +33,10 @@ const (
 	HeldBySurge HeldReason = "Surge"
 	// HeldByUpdate: the kubelet is still making the change.
 	HeldByUpdate HeldReason = "Update"
+	// HeldByGuard: a PodUnavailableBudget or a PodDeletionFlowControl keeps the pods for now; the message names it.
+	HeldByGuard HeldReason = "Guard"
+	// HeldByOrder: the pods before it must be available first.
+	HeldByOrder HeldReason = "Order"
 	// HeldByTermination: a pod that is still terminating keeps the place, or the volumes, of the next one.
 	HeldByTermination HeldReason = "Termination"
 )
@@ -40,7 +44,7 @@ const (
 // HeldChange is a group of changes that wait for the same reason.
 type HeldChange struct {
 	// Reason is one word for programs: Budget, Partition, Paused, Hook, Image, PVC, Scheduling, Container, InPlaceOnly,
-	// OnDelete, ScaleStrategy, Grace, Surge, Update, Termination, or one that a later release adds.
+	// OnDelete, ScaleStrategy, Grace, Surge, Update, Guard, Order, Termination, or one that a later release adds.
 	Reason HeldReason `json:"reason"`
 
 	// Message is one sentence for people: what the changes wait for, and what would let them go on.

@@ -1,0 +1,63 @@
+package disruption
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Turns lets one controller at a time take pods of a workload away. A workload's own controller and, say, a SidecarSet's
+// change the same pods; each counts how many are away before it takes more, and two that count at the same moment would
+// both take the last one.
+type Turns struct {
+	mu     sync.Mutex
+	taken  map[types.UID]bool
+	writes map[types.UID]string
+}
+
+// NewTurns makes the book of turns of one process. Only the leader's controllers change pods, so that one process is enough.
+func NewTurns() *Turns {
+	return &Turns{taken: map[types.UID]bool{}, writes: map[types.UID]string{}}
+}
+
+// Take takes the turn of a workload; false: somebody else has it, come again soon. Whoever got it calls done when its writes
+// are made, and counts only once its cache has got as far as version: the newest resourceVersion of a pod that somebody
+// else has written; "" when nobody has.
+func (t *Turns) Take(workload types.UID) (version string, done func(), ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.taken[workload] {
+		return "", nil, false
+	}
+	t.taken[workload] = true
+	return t.writes[workload], func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.taken, workload)
+	}, true
+}
+
+// Wrote notes that a write of one of the workload's pods returned this resourceVersion, for whoever has the next turn.
+func (t *Turns) Wrote(workload types.UID, version string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if newer(version, t.writes[workload]) {
+		t.writes[workload] = version
+	}
+}
+
+// Forget drops what is known of a workload that is gone.
+func (t *Turns) Forget(workload types.UID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.writes, workload)
+}
+
+// newer compares resourceVersions as the numbers that they are.
+// https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+func newer(a, b string) bool {
+	if len(a) != len(b) {
+		return len(a) > len(b)
+	}
+	return a > b
+}
