@@ -48,7 +48,7 @@ type pass struct {
 	engine *Engine
 	src    Source
 	state  State
-	plan   Plan
+	plan   *Plan
 	memory *memory
 
 	mu            sync.Mutex
@@ -59,9 +59,9 @@ type pass struct {
 	born []Birth
 }
 
-// Act makes the changes of a plan. What it could not do comes back as *Error; the rest is done all the same, but for
-// creations, which stop at the first that fails.
-func (e *Engine) Act(ctx context.Context, src Source, state State, plan Plan) error {
+// Act makes the changes of a plan, and adds to what the plan holds back what the guards keep for now. What it could not do
+// comes back as *Error; the rest is done all the same, but for creations, which stop at the first that fails.
+func (e *Engine) Act(ctx context.Context, src Source, state State, plan *Plan) error {
 	p := &pass{engine: e, src: src, state: state, plan: plan, memory: e.memory(src.Owner), born: plan.Births}
 	each(plan.Steps, func(s Step) { p.step(ctx, s) })
 	p.claims(ctx)

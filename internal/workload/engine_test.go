@@ -92,7 +92,8 @@ func (b *bench) pass() error {
 	if b.more != nil {
 		b.more(&set)
 	}
-	return b.engine.Act(b.t.Context(), src, state, Limit(set, state, Diff(set, state), at))
+	plan := Limit(set, state, Diff(set, state), at)
+	return b.engine.Act(b.t.Context(), src, state, &plan)
 }
 
 // passes are as many as the engine needs to have nothing to wait for; few are enough.
@@ -245,7 +246,7 @@ func TestAClaimInUseIsNeverDeleted(t *testing.T) {
 		t.Fatalf("got %d claims (%v)", len(state.Claims), err)
 	}
 	// As if the cache of pods were older than that of claims.
-	if err := b.engine.Act(t.Context(), b.source(), state, Plan{Spent: state.Claims}); err != nil {
+	if err := b.engine.Act(t.Context(), b.source(), state, &Plan{Spent: state.Claims}); err != nil {
 		t.Fatal(err)
 	}
 	var claims corev1.PersistentVolumeClaimList

@@ -86,7 +86,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, cs *appsv1beta1.CloneSet) (r
 	if err != nil {
 		return r.stalled(cs, "InvalidStrategy", err)
 	}
-	err = r.engine.Act(ctx, src, state, plan)
+	err = r.engine.Act(ctx, src, state, &plan)
 	plan = r.predownload(ctx, cs, state, plan)
 	again := report(cs, state, plan, err, now)
 	if err != nil {
