@@ -27,6 +27,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/workload/inplace"
 	"github.com/holdfast-io/holdfast/internal/workload/order"
 	"github.com/holdfast-io/holdfast/internal/workload/revision"
+	"github.com/holdfast-io/holdfast/internal/workload/share"
 )
 
 // What judging CloneSets takes beyond what keeping them does.
@@ -116,20 +117,12 @@ func validateSelector(cs *appsv1beta1.CloneSet) field.ErrorList {
 // that it belongs to.
 func validateLimits(cs *appsv1beta1.CloneSet) field.ErrorList {
 	rolling := cs.Spec.UpdateStrategy.RollingUpdate
-	if rolling == nil || !zero(rolling.MaxUnavailable, false) || !zero(rolling.MaxSurge, true) {
+	if rolling == nil || !share.Zero(rolling.MaxUnavailable, false) || !share.Zero(rolling.MaxSurge, true) {
 		return nil
 	}
 	path := field.NewPath("spec", "updateStrategy", "rollingUpdate", "maxUnavailable")
 	return field.ErrorList{field.Invalid(path, rolling.MaxUnavailable.String(),
 		"maxUnavailable and maxSurge must not both be 0: no pod could ever be updated; raise one of them, or use paused to stop the update")}
-}
-
-func zero(value *intstr.IntOrString, otherwise bool) bool {
-	if value == nil {
-		return otherwise
-	}
-	n, err := intstr.GetScaledValueFromIntOrPercent(value, 100, true)
-	return err == nil && n == 0
 }
 
 // validatePriority refuses selectors that cannot be read: without an order nothing would be updated.

@@ -17,6 +17,8 @@ import (
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 	"github.com/holdfast-io/holdfast/internal/workload"
 	"github.com/holdfast-io/holdfast/internal/workload/pull"
+	"github.com/holdfast-io/holdfast/internal/workload/report"
+	"github.com/holdfast-io/holdfast/internal/workload/share"
 )
 
 func kind() schema.GroupVersionKind { return appsv1beta1.SchemeGroupVersion.WithKind("CloneSet") }
@@ -88,9 +90,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, cs *appsv1beta1.CloneSet) (r
 	}
 	err = r.engine.Act(ctx, src, state, &plan)
 	plan = r.predownload(ctx, cs, state, plan)
-	again := report(cs, state, plan, err, now)
+	again := fillStatus(cs, state, plan, err, now)
 	if err != nil {
-		return reconcile.Result{}, verdict(err)
+		return reconcile.Result{}, report.Verdict(err)
 	}
 	return reconcile.After(again), nil
 }
@@ -130,7 +132,7 @@ func source(cs *appsv1beta1.CloneSet) (workload.Source, error) {
 		Selector: selector, Labels: cs.Spec.Selector.MatchLabels,
 		Template: &cs.Spec.Template, Claims: cs.Spec.VolumeClaimTemplates,
 		CurrentRevision: cs.Status.CurrentRevision, CollisionCount: cs.Status.CollisionCount,
-		HistoryLimit: cs.Spec.RevisionHistoryLimit, MinReady: seconds(cs.Spec.MinReadySeconds),
+		HistoryLimit: cs.Spec.RevisionHistoryLimit, MinReady: share.Seconds(cs.Spec.MinReadySeconds),
 	}, nil
 }
 

@@ -4,19 +4,19 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/workload"
+	"github.com/holdfast-io/holdfast/internal/workload/hook"
+	"github.com/holdfast-io/holdfast/internal/workload/inplace"
 	"github.com/holdfast-io/holdfast/internal/workload/order"
+	"github.com/holdfast-io/holdfast/internal/workload/share"
 )
 
 // defaultMaxUnavailable counts where the user says nothing.
 var defaultMaxUnavailable = intstr.FromString("20%") //nolint:gochecknoglobals // a constant that Go cannot write as one
-
-func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
 
 // decide is what is to be done now. It is pure.
 func decide(cs *appsv1beta1.CloneSet, state workload.State, now time.Time) (workload.Plan, error) {
@@ -42,14 +42,15 @@ func setOf(cs *appsv1beta1.CloneSet, state workload.State) (workload.Set, error)
 	if err != nil {
 		return workload.Set{}, fmt.Errorf("spec.updateStrategy.rollingUpdate.priorityStrategy.%w", err)
 	}
+	grace := inplace.Grace(rolling.InPlaceUpdateStrategy)
 	set := workload.Set{
 		Slots: slots, Limits: limits,
 		First: first, Scatter: rolling.ScatterStrategy,
-		Change: rolling.PodUpdatePolicy, Grace: grace(rolling),
+		Change: rolling.PodUpdatePolicy, Grace: grace,
 		Named: map[string]bool{}, Lifecycle: cs.Spec.Lifecycle,
 		ReuseClaims: cs.Spec.ScaleStrategy.EnablePVCReuse, Claims: cs.Spec.VolumeClaimTemplates,
 		IgnoreLeaving: cs.Spec.ScaleStrategy.ExcludePreparingDelete,
-		Gates:         gates(cs, rolling),
+		Gates:         hook.Needed(cs.Spec.Lifecycle, grace, rolling.PodUpdatePolicy),
 	}
 	if set.Change == "" {
 		set.Change = appsv1beta1.RecreatePodUpdatePolicy
@@ -72,37 +73,25 @@ func setOf(cs *appsv1beta1.CloneSet, state workload.State) (workload.Set, error)
 // update go on all the same.
 func limitsOf(cs *appsv1beta1.CloneSet, rolling appsv1beta1.RollingUpdateCloneSetStrategy) (workload.Limits, error) {
 	replicas := int(ptr.Deref(cs.Spec.Replicas, 1))
-	surge, err := scaled(rolling.MaxSurge, intstr.FromInt32(0), replicas, true)
+	surge, err := share.Of(rolling.MaxSurge, intstr.FromInt32(0), replicas, true)
 	if err != nil {
 		return workload.Limits{}, fmt.Errorf("spec.updateStrategy.rollingUpdate.maxSurge: %w", err)
 	}
 	if rolling.Paused {
 		surge = 0
 	}
-	unavailable, err := scaled(rolling.MaxUnavailable, defaultMaxUnavailable, replicas, surge == 0)
+	unavailable, err := share.Of(rolling.MaxUnavailable, defaultMaxUnavailable, replicas, surge == 0)
 	if err != nil {
 		return workload.Limits{}, fmt.Errorf("spec.updateStrategy.rollingUpdate.maxUnavailable: %w", err)
 	}
 	if surge == 0 && unavailable == 0 {
 		unavailable = 1 // both can be scaled to 0 of few replicas, and then nothing would ever move
 	}
-	starting := -1
-	if pace := cs.Spec.ScaleStrategy.MaxUnavailable; pace != nil {
-		if starting, err = scaled(pace, intstr.IntOrString{}, replicas, true); err != nil {
-			return workload.Limits{}, fmt.Errorf("spec.scaleStrategy.maxUnavailable: %w", err)
-		}
-		starting = max(1, starting)
+	starting, err := share.Pace(cs.Spec.ScaleStrategy.MaxUnavailable, replicas)
+	if err != nil {
+		return workload.Limits{}, err
 	}
 	return workload.Limits{Unavailable: unavailable, Surge: surge, Starting: starting}, nil
-}
-
-func scaled(value *intstr.IntOrString, otherwise intstr.IntOrString, replicas int, up bool) (int, error) {
-	v := ptr.Deref(value, otherwise)
-	n, err := intstr.GetScaledValueFromIntOrPercent(&v, replicas, up)
-	if err != nil {
-		return 0, fmt.Errorf("%q is neither a whole number nor a percentage: %w", v.String(), err)
-	}
-	return max(0, n), nil
 }
 
 // slotsOf is one slot per replica: as many as the partition says at the current revision, the others at the new one.
@@ -124,7 +113,7 @@ func slotsOf(cs *appsv1beta1.CloneSet, rolling appsv1beta1.RollingUpdateCloneSet
 
 // partition is how many pods keep their revision. A percentage below 100% leaves at least one to be updated.
 func partition(value *intstr.IntOrString, replicas int) (int, error) {
-	kept, err := scaled(value, intstr.FromInt32(0), replicas, true)
+	kept, err := share.Of(value, intstr.FromInt32(0), replicas, true)
 	if err != nil {
 		return 0, fmt.Errorf("spec.updateStrategy.rollingUpdate.partition: %w", err)
 	}
@@ -134,25 +123,3 @@ func partition(value *intstr.IntOrString, replicas int) (int, error) {
 	}
 	return kept, nil
 }
-
-func grace(rolling appsv1beta1.RollingUpdateCloneSetStrategy) time.Duration {
-	if rolling.InPlaceUpdateStrategy == nil {
-		return 0
-	}
-	return seconds(rolling.InPlaceUpdateStrategy.GracePeriodSeconds)
-}
-
-// gates are the readiness gates that new pods need beyond those of their template: a gate costs a write per pod and makes
-// pods wait for us, so they get one only where something takes them out of service by it.
-func gates(cs *appsv1beta1.CloneSet, rolling appsv1beta1.RollingUpdateCloneSetStrategy) []corev1.PodConditionType {
-	var gates []corev1.PodConditionType
-	if grace(rolling) > 0 && rolling.PodUpdatePolicy != appsv1beta1.RecreatePodUpdatePolicy {
-		gates = append(gates, appsv1beta1.InPlaceUpdateReady)
-	}
-	if l := cs.Spec.Lifecycle; l != nil && (marks(l.PreDelete) || marks(l.InPlaceUpdate) || marks(l.PreNormal)) {
-		gates = append(gates, appsv1beta1.KruisePodReady)
-	}
-	return gates
-}
-
-func marks(h *appsv1beta1.LifecycleHook) bool { return h != nil && h.MarkPodNotReady }

@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 	"github.com/holdfast-io/holdfast/internal/testkit"
 	"github.com/holdfast-io/holdfast/internal/workload"
+	"github.com/holdfast-io/holdfast/internal/workload/report"
 )
 
 // pass decides and reports, as a pass does whose writes all ended with acted.
@@ -29,7 +30,7 @@ func pass(t *testing.T, cs *appsv1beta1.CloneSet, pods string, acted error, now 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return report(cs, state, plan, acted, now)
+	return fillStatus(cs, state, plan, acted, now)
 }
 
 // conditions in words: "Ready=True/Available".
@@ -183,9 +184,9 @@ func TestStatusRests(t *testing.T) {
 func TestMessagesDoNotFollowEveryPod(t *testing.T) {
 	cs := setWith(10, nil)
 	pass(t, cs, "a/v2! b/v2! c/v1 d/v1 e/v1 f/v1 g/v1 h/v1 i/v1 j/v1", nil, later(0))
-	before := find(&cs.Status, appsv1beta1.CloneSetConditionReady).Message
+	before := conditionsOf(&cs.Status).Find(report.Ready).Message
 	pass(t, cs, "a/v2 b/v2 c/v2! d/v2! e/v1 f/v1 g/v1 h/v1 i/v1 j/v1", nil, later(time.Minute))
-	if after := find(&cs.Status, appsv1beta1.CloneSetConditionReady).Message; before != after {
+	if after := conditionsOf(&cs.Status).Find(report.Ready).Message; before != after {
 		t.Errorf("two pods further, and it waits for the same, but says so differently:\n%s\n%s", before, after)
 	}
 }
@@ -199,7 +200,7 @@ func TestProgressDeadline(t *testing.T) {
 		if got := pass(t, cs, pods, nil, later(at)); got != again {
 			t.Errorf("%s: comes back after %s, want %s", reason, got, again)
 		}
-		if got := find(&cs.Status, appsv1beta1.CloneSetConditionProgressing).Reason; got != want {
+		if got := conditionsOf(&cs.Status).Find(report.Progressing).Reason; got != want {
 			t.Errorf("%s: got %s, want %s", reason, got, want)
 		}
 	}
@@ -213,7 +214,7 @@ func TestProgressDeadline(t *testing.T) {
 	if got := conditions(cs); !strings.Contains(got, "Progressing=False/"+over) || !strings.Contains(got, "Stalled=True/"+over) {
 		t.Errorf("time is over: %s", got)
 	}
-	if message := find(&cs.Status, appsv1beta1.CloneSetConditionStalled).Message; !strings.Contains(message, "maxUnavailable") {
+	if message := conditionsOf(&cs.Status).Find(report.Stalled).Message; !strings.Contains(message, "maxUnavailable") {
 		t.Errorf("it does not say what it waits for: %s", message)
 	}
 	look("it stays over", "a/v1 b/v1 c/v2!", 200*time.Second, 0, over)
@@ -226,17 +227,6 @@ func TestProgressDeadline(t *testing.T) {
 	never := int32(1<<31 - 1)
 	cs.Spec.ProgressDeadlineSeconds = &never
 	look("no deadline", "a/v2 b/v2 c/v2!", 2*time.Hour, 0, on)
-}
-
-func TestVerdict(t *testing.T) {
-	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "web-x", nil)
-	if err := verdict(&workload.Error{Scale: invalid}); !strings.Contains(err.Error(), "spec.template") {
-		t.Errorf("the user is not told which field: %v", err)
-	}
-	plain := &workload.Error{Scale: errors.New("quota")}
-	if err := verdict(plain); !errors.Is(err, plain) || strings.Contains(err.Error(), "spec.template") {
-		t.Errorf("got %v, want it to be tried again", err)
-	}
 }
 
 func TestReportStalled(t *testing.T) {

@@ -90,3 +90,18 @@ func podReady(p *corev1.Pod, hold bool) (corev1.ConditionStatus, string) {
 	}
 	return corev1.ConditionFalse, string(raw)
 }
+
+// Needed are the readiness gates that new pods need beyond those of their template: a gate costs a write per pod and makes
+// pods wait for us, so they get one only where something takes them out of service by it.
+func Needed(lifecycle *appsv1beta1.Lifecycle, grace time.Duration, change appsv1beta1.PodUpdatePolicyType) []corev1.PodConditionType {
+	var gates []corev1.PodConditionType
+	if grace > 0 && change != appsv1beta1.RecreatePodUpdatePolicy {
+		gates = append(gates, appsv1beta1.InPlaceUpdateReady)
+	}
+	if l := lifecycle; l != nil && (marks(l.PreDelete) || marks(l.InPlaceUpdate) || marks(l.PreNormal)) {
+		gates = append(gates, appsv1beta1.KruisePodReady)
+	}
+	return gates
+}
+
+func marks(h *appsv1beta1.LifecycleHook) bool { return h != nil && h.MarkPodNotReady }

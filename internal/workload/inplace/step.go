@@ -55,3 +55,11 @@ func (d Delta) NeedsDaemon(p *corev1.Pod) []string {
 	}
 	return names
 }
+
+// Grace is how long a pod is kept out of service before it is changed.
+func Grace(s *appsv1beta1.InPlaceUpdateStrategy) time.Duration {
+	if s == nil {
+		return 0
+	}
+	return time.Duration(s.GracePeriodSeconds) * time.Second
+}
