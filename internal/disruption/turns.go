@@ -13,11 +13,12 @@ type Turns struct {
 	mu     sync.Mutex
 	taken  map[types.UID]bool
 	writes map[types.UID]string
+	left   map[types.UID]map[types.UID]bool // pods by workload
 }
 
 // NewTurns makes the book of turns of one process. Only the leader's controllers change pods, so that one process is enough.
 func NewTurns() *Turns {
-	return &Turns{taken: map[types.UID]bool{}, writes: map[types.UID]string{}}
+	return &Turns{taken: map[types.UID]bool{}, writes: map[types.UID]string{}, left: map[types.UID]map[types.UID]bool{}}
 }
 
 // Take takes the turn of a workload; false: somebody else has it, come again soon. Whoever got it calls done when its writes
@@ -51,6 +52,35 @@ func (t *Turns) Forget(workload types.UID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.writes, workload)
+	delete(t.left, workload)
+}
+
+// Left notes that a pod of the workload is on its way out: a cache may still show it in service.
+func (t *Turns) Left(workload, pod types.UID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.left[workload] == nil {
+		t.left[workload] = map[types.UID]bool{}
+	}
+	t.left[workload][pod] = true
+}
+
+// HasLeft reports whether somebody has deleted the pod.
+func (t *Turns) HasLeft(workload, pod types.UID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.left[workload][pod]
+}
+
+// Keep forgets the pods of the workload that have left, but for those that the cache still shows.
+func (t *Turns) Keep(workload types.UID, shown map[types.UID]bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for pod := range t.left[workload] {
+		if !shown[pod] {
+			delete(t.left[workload], pod)
+		}
+	}
 }
 
 // newer compares resourceVersions as the numbers that they are.

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/holdfast-io/holdfast/internal/reconcile"
@@ -63,6 +64,11 @@ type pass struct {
 // comes back as *Error; the rest is done all the same, but for creations, which stop at the first that fails.
 func (e *Engine) Act(ctx context.Context, src Source, state State, plan *Plan) error {
 	p := &pass{engine: e, src: src, state: state, plan: plan, memory: e.memory(src.Owner), born: plan.Births}
+	done, err := e.turn(src, state)
+	if err != nil {
+		return err
+	}
+	defer done()
 	each(plan.Steps, func(s Step) { p.step(ctx, s) })
 	p.claims(ctx)
 	p.births(ctx)
@@ -71,6 +77,30 @@ func (e *Engine) Act(ctx context.Context, src Source, state State, plan *Plan) e
 	}
 	p.bury(ctx)
 	return p.err()
+}
+
+// turn waits for nobody: when another controller changes pods of the workload, or has changed some since they were observed,
+// what was decided is decided again.
+func (e *Engine) turn(src Source, state State) (done func(), err error) {
+	if e.Turns == nil {
+		return func() {}, nil
+	}
+	version, done, ok := e.Turns.Take(src.Owner.GetUID())
+	switch {
+	case !ok:
+		return nil, reconcile.Wait(cacheInterval, "another controller changes pods of the workload")
+	case reconcile.Newer(version, state.synced):
+		done()
+		return nil, reconcile.Wait(cacheInterval, "another controller has changed pods of the workload since they were observed")
+	}
+	return done, nil
+}
+
+// left tells the other controllers of a pod that is on its way out.
+func (e *Engine) left(owner, pod types.UID) {
+	if e.Turns != nil {
+		e.Turns.Left(owner, pod)
+	}
 }
 
 // each runs do for all items, some at a time, and returns when all are done.
@@ -180,6 +210,19 @@ func (p *pass) adjust(failures []error) {
 
 // claims grows, makes and deletes volume claims.
 func (p *pass) claims(ctx context.Context) {
+	if !p.src.NamedClaims {
+		p.grow(ctx)
+	}
+	for _, id := range p.plan.Instances {
+		if err := p.ensureClaims(ctx, id); err != nil {
+			p.failed(true, err)
+		}
+	}
+	p.discard(ctx)
+}
+
+// grow brings claims to the size that their template asks for.
+func (p *pass) grow(ctx context.Context) {
 	for _, growth := range claim.Grown(p.src.Owner.GetName(), p.src.Claims, p.state.Claims) {
 		body := fmt.Appendf(nil, `{"spec":{"resources":{"requests":{"storage":%q}}}}`, growth.Size.String())
 		fresh := &corev1.PersistentVolumeClaim{}
@@ -192,11 +235,10 @@ func (p *pass) claims(ctx context.Context) {
 		p.memory.wrote(claimKind(), fresh.ResourceVersion)
 		reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulResizePVC", "grew claim %s to %s", fresh.Name, growth.Size.String())
 	}
-	for _, id := range p.plan.Instances {
-		if err := p.ensureClaims(ctx, id); err != nil {
-			p.failed(true, err)
-		}
-	}
+}
+
+// discard deletes claims that nobody will use again.
+func (p *pass) discard(ctx context.Context) {
 	for _, c := range p.plan.Spent {
 		if used, err := p.inUse(ctx, c); used || err != nil {
 			if err != nil {
@@ -235,6 +277,9 @@ func (p *pass) ensureClaims(ctx context.Context, id string) error {
 	}
 	wanted := claim.New(p.src.Owner, p.src.Kind, p.src.Labels, p.src.Claims, id)
 	for _, c := range claim.Missing(wanted, p.state.Claims) {
+		if p.plan.Set.ShapeClaim != nil {
+			p.plan.Set.ShapeClaim(c, id)
+		}
 		switch err := p.engine.Client.Create(ctx, c); {
 		case apierrors.IsAlreadyExists(err):
 		case err != nil:
@@ -248,6 +293,9 @@ func (p *pass) ensureClaims(ctx context.Context, id string) error {
 
 // bury deletes pods that have finished: their place is taken by others, and their names and claims would be in the way.
 func (p *pass) bury(ctx context.Context) {
+	if p.plan.Set.Ended == KeepEnded {
+		return
+	}
 	each(p.state.Gone, func(dead *corev1.Pod) {
 		if dead.DeletionTimestamp != nil || p.memory.isDeleted(dead) {
 			return

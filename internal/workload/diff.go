@@ -16,6 +16,9 @@ import (
 // Diff lists every difference between the slots and the pods, whatever the limits: what is to be created, changed,
 // replaced, deleted. Changes of one verb come in the order in which they should be made.
 func Diff(set Set, state State) []Change {
+	if set.keyed() {
+		return diffKeyed(set, state)
+	}
 	d := match(set, state)
 	changes := make([]Change, 0, len(d.named)+len(d.surplus)+len(d.outdated)+d.missing())
 	for _, m := range d.named {
@@ -160,10 +163,7 @@ func (d *division) choose(updated, outdated []*Member, spareNew, spareOld int) {
 
 // updateOrder puts pods that are half way first, then follows the set's own order.
 func (d *division) updateOrder(members []*Member, least order.Less) []*Member {
-	begun := order.By(func(p *corev1.Pod) bool {
-		state := hook.State(p)
-		return state == appsv1beta1.LifecycleStatePreparingUpdate || state == appsv1beta1.LifecycleStatePreparingDelete || inplace.Unready(p)
-	})
+	begun := begun()
 	own := d.set.First
 	if own == nil {
 		own = order.Chain()
@@ -184,6 +184,14 @@ func (d *division) updateOrder(members []*Member, least order.Less) []*Member {
 		scattered = append(scattered, byPod[p])
 	}
 	return scattered
+}
+
+// begun puts pods first whose change is half way.
+func begun() order.Less {
+	return order.By(func(p *corev1.Pod) bool {
+		state := hook.State(p)
+		return state == appsv1beta1.LifecycleStatePreparingUpdate || state == appsv1beta1.LifecycleStatePreparingDelete || inplace.Unready(p)
+	})
 }
 
 func sortMembers(members []*Member, less order.Less) {

@@ -19,12 +19,19 @@ import (
 // fewer than slots - Unavailable pods available, nor more than slots + Surge pods.
 func Limit(set Set, state State, changes []Change, now time.Time) Plan {
 	l := newLimiter(set, state, changes, now)
+	if set.Ordered {
+		changes = l.inOrder(changes)
+	}
 	for i := range changes {
 		if changes[i].Verb != Create {
 			l.step(changes[i])
 		}
 	}
-	l.births(changes)
+	if set.keyed() {
+		l.keyedBirths(changes)
+	} else {
+		l.births(changes)
+	}
 	l.refresh()
 	l.waiting()
 	l.claims()
@@ -45,6 +52,9 @@ type limiter struct {
 	pending, standIns int
 	touched           map[*Member]bool
 	ids               []string
+	// seats are who holds which slot, where slots have keys; surging of them have two pods.
+	seats   *seating
+	surging int
 }
 
 func newLimiter(set Set, state State, changes []Change, now time.Time) *limiter {
@@ -63,6 +73,9 @@ func newLimiter(set Set, state State, changes []Change, now time.Time) *limiter 
 		}
 		l.again(m.Missing)
 	}
+	if set.keyed() {
+		l.seat()
+	}
 	l.budget = l.available - (len(set.Slots) - set.Limits.Unavailable)
 	replace, inPlace := 0, 0
 	for i := range changes {
@@ -74,10 +87,23 @@ func newLimiter(set Set, state State, changes []Change, now time.Time) *limiter 
 			inPlace++
 		}
 	}
+	if set.keyed() {
+		return l
+	}
 	l.pending = replace + inPlace
 	l.standIns = min(set.Limits.Surge, inPlace)
 	l.ids = state.names.free(state.taken, l.wantedIDs(changes))
 	return l
+}
+
+// seat counts by slots: one that has two pods is not twice available.
+func (l *limiter) seat() {
+	l.seats = seated(l.set, l.state)
+	l.available = 0
+	for _, place := range l.seats.seats {
+		l.available += number(place.available())
+		l.surging += number(len(place.members) > 1)
+	}
 }
 
 func (l *limiter) wantedIDs(changes []Change) int {
@@ -104,6 +130,10 @@ func (l *limiter) hold(c Change, reason appsv1beta1.HeldReason, format string, a
 func (l *limiter) step(c Change) {
 	if c.Hold != "" {
 		l.plan.Held = append(l.plan.Held, Held{Change: c, Reason: c.Hold, Message: c.Message})
+		return
+	}
+	if c.Beside {
+		l.beside(c)
 		return
 	}
 	l.touched[c.Member] = true
@@ -153,7 +183,7 @@ func (l *limiter) standsInFor(c Change) bool {
 
 // takes reports whether the change takes an available pod away, be it for a moment.
 func (l *limiter) takes(c Change) bool {
-	if !c.Member.Available {
+	if !c.Member.Available || l.set.keyed() && l.others(c.Member) {
 		return false
 	}
 	return c.Verb != Update || l.state.Paths[c.Member.Revision].Delta.Disturbs() || hook.Set(l.lifecycle().InPlaceUpdate)
@@ -168,10 +198,10 @@ func (l *limiter) take() bool {
 	return true
 }
 
-// refills reports whether the place of a replaced pod is filled in the same pass. With claims to be reused the old pod must
+// refills reports whether the place of a replaced pod is filled in the same pass. A slot with a key must be empty first, with claims to be reused the old pod must
 // be gone first, and a limit on starting pods is checked when the place is empty.
 func (l *limiter) refills() bool {
-	return l.set.Limits.Starting < 0 && (!l.set.ReuseClaims || len(l.set.Claims) == 0)
+	return !l.set.keyed() && l.set.Limits.Starting < 0 && (!l.set.ReuseClaims || len(l.set.Claims) == 0)
 }
 
 func (l *limiter) id() string {
@@ -392,6 +422,29 @@ func (l *limiter) claims() {
 	if len(l.set.Claims) == 0 && len(l.state.Claims) == 0 {
 		return
 	}
+	if !l.set.keyed() {
+		l.spent()
+	}
+	for i := range l.state.Members {
+		m := &l.state.Members[i]
+		switch {
+		case m.Pod.Spec.NodeName != "":
+		case l.set.keyed():
+			l.plan.Instances = append(l.plan.Instances, l.set.Place(m.Pod))
+		default:
+			l.plan.Instances = append(l.plan.Instances, claim.Instance(m.Pod))
+		}
+	}
+	for _, c := range l.state.Claims {
+		if text := claim.Waiting(c); text != "" && c.DeletionTimestamp == nil {
+			l.hold(Change{Verb: Refresh}, appsv1beta1.HeldByPVC, "%s", text)
+		}
+	}
+}
+
+// spent finds the claims that nobody will use again. The claims of slots with keys are never ours to delete: whoever comes
+// to the slot finds them again.
+func (l *limiter) spent() {
 	used := l.users()
 	for _, b := range l.plan.Births {
 		used[b.ID] = ""
@@ -405,16 +458,6 @@ func (l *limiter) claims() {
 			if c.DeletionTimestamp == nil {
 				l.plan.Spent = append(l.plan.Spent, c)
 			}
-		}
-	}
-	for i := range l.state.Members {
-		if m := &l.state.Members[i]; m.Pod.Spec.NodeName == "" {
-			l.plan.Instances = append(l.plan.Instances, claim.Instance(m.Pod))
-		}
-	}
-	for _, c := range l.state.Claims {
-		if text := claim.Waiting(c); text != "" && c.DeletionTimestamp == nil {
-			l.hold(Change{Verb: Refresh}, appsv1beta1.HeldByPVC, "%s", text)
 		}
 	}
 }

@@ -71,10 +71,16 @@ func (m *memories) of(key types.NamespacedName, uid types.UID) *memory {
 	return fresh
 }
 
-func (m *memories) forget(key types.NamespacedName) {
+// forget drops the memory of an object and returns the UID that it had; "" when nothing was remembered.
+func (m *memories) forget(key types.NamespacedName) types.UID {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	o := m.all[key]
+	if o == nil {
+		return ""
+	}
 	delete(m.all, key)
+	return o.uid
 }
 
 // wrote notes that a write returned this resourceVersion.

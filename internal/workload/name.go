@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"fmt"
 	"hash/fnv"
 	"strings"
 )
@@ -17,14 +18,16 @@ import (
 const alphabet = "bcdfghjklmnpqrstvwxz2456789"
 
 const (
-	idLength = 5
-	idCount  = 27 * 27 * 27 * 27 * 27
+	idLength    = 5
+	keyedLength = 8
+	idCount     = 27 * 27 * 27 * 27 * 27
 )
 
 // names maps numbers to ids and back for one set: id = multiplier*number + offset (mod idCount). The multiplier is prime to
 // idCount, so no two numbers share an id.
 type names struct {
 	multiplier, inverse, offset uint64
+	set                         string // the set's UID
 }
 
 func newNames(uid string) names {
@@ -35,7 +38,7 @@ func newNames(uid string) names {
 	for multiplier%3 == 0 || multiplier < 2 { // idCount is a power of 3
 		multiplier++
 	}
-	return names{multiplier: multiplier, inverse: invert(multiplier), offset: (seed >> 24) % idCount}
+	return names{set: uid, multiplier: multiplier, inverse: invert(multiplier), offset: (seed >> 24) % idCount}
 }
 
 // invert finds x with m*x = 1 (mod idCount) by Newton's steps, each of which doubles the number of right digits to base 3.
@@ -51,6 +54,19 @@ func (n names) id(number uint64) string {
 	value := (n.multiplier*(number%idCount) + n.offset) % idCount
 	var text [idLength]byte
 	for i := idLength - 1; i >= 0; i-- {
+		text[i] = alphabet[value%uint64(len(alphabet))]
+		value /= uint64(len(alphabet))
+	}
+	return string(text[:])
+}
+
+// keyed is the n-th id of a slot with a key. It is longer than those of free slots, so that no two slots ever want the same.
+func (n names) keyed(key string, number int) string {
+	sum := fnv.New64a()
+	_, _ = fmt.Fprintf(sum, "%s/%s/%d", n.set, key, number) // a hash never fails to take bytes
+	value := sum.Sum64()
+	var text [keyedLength]byte
+	for i := range text {
 		text[i] = alphabet[value%uint64(len(alphabet))]
 		value /= uint64(len(alphabet))
 	}

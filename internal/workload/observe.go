@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -61,6 +62,19 @@ const cacheInterval = 100 * time.Millisecond
 // OwnerIndex is the name of the cache's index from an object to its controller's UID.
 const OwnerIndex = "holdfast.io/owner-uid"
 
+// ClaimIndex is the name of the cache's index from a claim to its name without the ordinal at its end.
+const ClaimIndex = "holdfast.io/claim-stem"
+
+// IndexClaim computes the value of ClaimIndex: data-web for data-web-3.
+func IndexClaim(o client.Object) []string {
+	name := o.GetName()
+	stem := strings.TrimRight(name, "0123456789")
+	if stem == name || !strings.HasSuffix(stem, "-") {
+		return nil
+	}
+	return []string{strings.TrimSuffix(stem, "-")}
+}
+
 // orphan is the index value of objects without a controller.
 const orphan = "none"
 
@@ -89,11 +103,18 @@ func Index(ctx context.Context, indexer client.FieldIndexer) error {
 			return fmt.Errorf("index %T by owner: %w", o, err)
 		}
 	}
+	if err := indexer.IndexField(ctx, &corev1.PersistentVolumeClaim{}, ClaimIndex, IndexClaim); err != nil {
+		return fmt.Errorf("index claims by name: %w", err)
+	}
 	return nil
 }
 
 // Forget drops what is remembered of a workload that is gone.
-func (e *Engine) Forget(key types.NamespacedName) { e.memories.forget(key) }
+func (e *Engine) Forget(key types.NamespacedName) {
+	if uid := e.memories.forget(key); uid != "" && e.Turns != nil {
+		e.Turns.Forget(uid)
+	}
+}
 
 // WrotePod makes the next pass over the owner wait until the cache shows a pod that was written beside the engine.
 func (e *Engine) WrotePod(owner client.Object, resourceVersion string) {
@@ -114,11 +135,13 @@ func (e *Engine) Observe(ctx context.Context, src Source) (State, error) {
 	if err := e.caughtUp(m); err != nil {
 		return State{}, err
 	}
+	synced, _ := e.Position.Synced(podKind()) // before the pods are read: what is read may be newer, never older
 	pods, err := e.pods(ctx, src, m)
 	if err != nil {
 		return State{}, err
 	}
 	state := NewState(src.Owner)
+	state.synced = synced
 	state.CollisionCount = src.CollisionCount
 	if state.Claims, err = e.ownedClaims(ctx, src); err != nil {
 		return State{}, err
@@ -196,7 +219,7 @@ func (e *Engine) pods(ctx context.Context, src Source, m *memory) ([]*corev1.Pod
 	}
 	for i := range orphans.Items {
 		p := &orphans.Items[i]
-		if !pod.Active(p) || !src.Selector.Matches(labels.Set(p.Labels)) {
+		if !pod.Active(p) || !src.Selector.Matches(labels.Set(p.Labels)) || src.Adopts != nil && !src.Adopts(p) {
 			continue
 		}
 		if err := e.adopt(ctx, src, m, p); err != nil {
@@ -260,6 +283,9 @@ func (e *Engine) release(ctx context.Context, src Source, m *memory, p *corev1.P
 }
 
 func (e *Engine) ownedClaims(ctx context.Context, src Source) ([]*corev1.PersistentVolumeClaim, error) {
+	if src.NamedClaims {
+		return e.namedClaims(ctx, src)
+	}
 	var list corev1.PersistentVolumeClaimList
 	err := e.Client.List(ctx, &list, client.InNamespace(src.Owner.GetNamespace()),
 		client.MatchingFields{OwnerIndex: string(src.Owner.GetUID())}, client.UnsafeDisableDeepCopy)
@@ -269,6 +295,25 @@ func (e *Engine) ownedClaims(ctx context.Context, src Source) ([]*corev1.Persist
 	claims := make([]*corev1.PersistentVolumeClaim, 0, len(list.Items))
 	for i := range list.Items {
 		claims = append(claims, &list.Items[i])
+	}
+	return claims, nil
+}
+
+// namedClaims are the claims of all slots that ever were, by the names of the templates.
+func (e *Engine) namedClaims(ctx context.Context, src Source) ([]*corev1.PersistentVolumeClaim, error) {
+	var claims []*corev1.PersistentVolumeClaim
+	for i := range src.Claims {
+		var list corev1.PersistentVolumeClaimList
+		stem := src.Claims[i].Name + "-" + src.Owner.GetName()
+		err := e.Client.List(ctx, &list, client.InNamespace(src.Owner.GetNamespace()),
+			client.MatchingFields{ClaimIndex: stem}, client.UnsafeDisableDeepCopy)
+		if err != nil {
+			return nil, fmt.Errorf("list the volume claims %s-* of %s %s: %w",
+				stem, src.Kind.Kind, client.ObjectKeyFromObject(src.Owner), err)
+		}
+		for j := range list.Items {
+			claims = append(claims, &list.Items[j])
+		}
 	}
 	return claims, nil
 }
@@ -296,4 +341,7 @@ func (e *Engine) sort(src Source, m *memory, pods []*corev1.Pod, state *State) {
 		state.taken[id] = true
 	}
 	m.facts, m.deleted = known, deleted
+	if e.Turns != nil {
+		e.Turns.Keep(src.Owner.GetUID(), deleted)
+	}
 }

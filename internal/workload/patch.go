@@ -63,6 +63,9 @@ func (e *Engine) patchPod(ctx context.Context, m *memory, p *corev1.Pod, body pa
 		return err //nolint:wrapcheck // the callers say what it was for
 	}
 	m.wrote(podKind(), fresh.ResourceVersion)
+	if owner := metav1.GetControllerOfNoCopy(p); owner != nil && e.Turns != nil {
+		e.Turns.Wrote(owner.UID, fresh.ResourceVersion)
+	}
 	// The node answers a write of ours at once with one of its own: what follows in the same step must not expect the version
 	// that this write left behind. That the pod was as it was looked at, this write has shown, or did not need.
 	p.ResourceVersion = ""

@@ -23,6 +23,9 @@ type State struct {
 	// Paths tell, for each revision that a member runs, how it becomes the update revision.
 	Paths map[string]Path
 
+	// synced is how far the cache of pods had got before they were read.
+	synced string
+
 	set   string
 	names names
 	taken map[string]bool

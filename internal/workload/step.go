@@ -24,6 +24,9 @@ import (
 // step makes one change of an existing pod.
 func (p *pass) step(ctx context.Context, s Step) {
 	target := shallow(s.Change.Member.Pod)
+	if p.guarded(ctx, s, target) {
+		return
+	}
 	scale := s.Change.Verb == Delete || s.Change.Verb == Replace
 	if err := p.change(ctx, s, target); err != nil {
 		p.failed(scale, err)
@@ -182,7 +185,7 @@ func (p *pass) remove(ctx context.Context, s Step, target *corev1.Pod) error {
 		reason = "SuccessfulUpdatePodReCreate"
 	}
 	reconcile.Event(ctx, corev1.EventTypeNormal, reason, "deleted pod %s: %s", target.Name, s.Change.Why)
-	if s.Change.Verb == Replace && p.plan.Set.ReuseClaims {
+	if s.Change.Verb == Replace && p.plan.Set.ReuseClaims || p.plan.Set.keyed() {
 		return nil
 	}
 	for _, c := range claim.ByInstance(p.state.Claims)[claim.Instance(target)] {
@@ -197,6 +200,7 @@ func (p *pass) delete(ctx context.Context, target *corev1.Pod) error {
 	err := p.engine.Client.Delete(ctx, target, client.Preconditions{UID: &target.UID})
 	if err == nil || apierrors.IsNotFound(err) {
 		p.memory.gone(target.UID)
+		p.engine.left(p.src.Owner.GetUID(), target.UID)
 		return nil
 	}
 	if unanswered(err) || apierrors.IsConflict(err) { // a conflict: the name may have another pod now
@@ -207,7 +211,7 @@ func (p *pass) delete(ctx context.Context, target *corev1.Pod) error {
 
 // create makes one pod and, before it, its claims.
 func (p *pass) create(ctx context.Context, b Birth) error {
-	if err := p.ensureClaims(ctx, b.ID); err != nil {
+	if err := p.ensureClaims(ctx, p.instance(b)); err != nil {
 		return err
 	}
 	fresh, err := p.build(b)
@@ -241,6 +245,9 @@ func (p *pass) taken(ctx context.Context, fresh *corev1.Pod, id string) error {
 		return fmt.Errorf("read pod %s/%s, whose name is taken: %w", fresh.Namespace, fresh.Name, err)
 	case pod.OwnedBy(&existing, p.src.Owner):
 		p.memory.wrote(podKind(), existing.ResourceVersion)
+	case p.plan.Set.PodName != nil:
+		return fmt.Errorf("create pod %s/%s: there is a pod of this name that is not ours; delete it, or let it be adopted by giving "+
+			"it the labels of the selector", fresh.Namespace, fresh.Name)
 	default:
 		p.memory.passOver(id)
 		p.retry("the name " + fresh.Name + " belongs to a pod of somebody else")
@@ -263,7 +270,7 @@ func (p *pass) build(b Birth) (*corev1.Pod, error) {
 	tmpl = tmpl.DeepCopy()
 	fresh := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace:       p.src.Owner.GetNamespace(),
-		Name:            p.src.Owner.GetName() + "-" + b.ID,
+		Name:            p.podName(b),
 		Labels:          tmpl.Labels,
 		Annotations:     tmpl.Annotations,
 		Finalizers:      tmpl.Finalizers,
@@ -275,7 +282,9 @@ func (p *pass) build(b Birth) (*corev1.Pod, error) {
 	labels, annotations := hook.Mark(hook.First(p.plan.Set.Lifecycle), p.engine.Clock.Now())
 	maps.Copy(fresh.Labels, labels)
 	fresh.Labels[appsv1.ControllerRevisionHashLabelKey] = rev.Name
-	fresh.Labels[appsv1beta1.CloneSetInstanceID] = b.ID
+	if !p.plan.Set.keyed() {
+		fresh.Labels[appsv1beta1.CloneSetInstanceID] = b.ID
+	}
 	if p.plan.Set.Lifecycle != nil {
 		if fresh.Annotations == nil {
 			fresh.Annotations = map[string]string{}
@@ -293,6 +302,25 @@ func (p *pass) build(b Birth) (*corev1.Pod, error) {
 			fresh.Spec.ReadinessGates = append(fresh.Spec.ReadinessGates, corev1.PodReadinessGate{ConditionType: gate})
 		}
 	}
-	claim.Mount(&fresh.Spec, p.src.Owner.GetName(), p.src.Claims, b.ID)
+	claim.Mount(&fresh.Spec, p.src.Owner.GetName(), p.src.Claims, p.instance(b))
+	if p.plan.Set.Shape != nil {
+		p.plan.Set.Shape(fresh, b.Key)
+	}
 	return fresh, nil
+}
+
+func (p *pass) podName(b Birth) string {
+	if p.plan.Set.PodName != nil {
+		return p.plan.Set.PodName(b.Key)
+	}
+	return p.src.Owner.GetName() + "-" + b.ID
+}
+
+// instance is what the claims of a new pod are named by: its slot where that has a key, so that the next pod of the slot
+// finds them again.
+func (p *pass) instance(b Birth) string {
+	if p.plan.Set.keyed() {
+		return b.Key
+	}
+	return b.ID
 }

@@ -44,10 +44,10 @@ func patience(reason appsv1beta1.HeldReason) int {
 	case appsv1beta1.HeldByImage, appsv1beta1.HeldByContainer, appsv1beta1.HeldByScheduling, appsv1beta1.HeldByPVC,
 		appsv1beta1.HeldByInPlaceOnly:
 		return 0
-	case appsv1beta1.HeldByPartition, appsv1beta1.HeldByPaused, appsv1beta1.HeldByHook, appsv1beta1.HeldByOnDelete:
+	case appsv1beta1.HeldByPartition, appsv1beta1.HeldByPaused, appsv1beta1.HeldByGuard, appsv1beta1.HeldByHook, appsv1beta1.HeldByOnDelete:
 		return 1
 	case appsv1beta1.HeldByBudget, appsv1beta1.HeldByScaleStrategy, appsv1beta1.HeldByGrace, appsv1beta1.HeldBySurge,
-		appsv1beta1.HeldByUpdate, appsv1beta1.HeldByTermination:
+		appsv1beta1.HeldByUpdate, appsv1beta1.HeldByOrder, appsv1beta1.HeldByTermination:
 		return 2
 	default:
 		return 1

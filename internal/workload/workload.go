@@ -29,6 +29,11 @@ type Source struct {
 	CollisionCount  *int32
 	HistoryLimit    *int32
 	MinReady        time.Duration
+	// Adopts tells of a pod without a controller, which the selector matches, whether it may belong to the owner; nil: any.
+	Adopts func(p *corev1.Pod) bool
+	// NamedClaims finds the claims of the slots by their names, <template>-<owner>-<key>, whoever owns them, and leaves to the
+	// room who owns them, and when they grow and go.
+	NamedClaims bool
 }
 
 // Set is a workload as the engine decides about it. It holds no client.
@@ -65,6 +70,8 @@ type Set struct {
 	PodName func(key string) string
 	// Shape finishes a new pod for the slot that it is born for; nil: pods of free slots are all alike.
 	Shape func(p *corev1.Pod, key string)
+	// ShapeClaim finishes a new claim of a slot; nil: it is as CloneSet has it, owned by the set.
+	ShapeClaim func(c *corev1.PersistentVolumeClaim, key string)
 	// Ordered fills the slots in their order, each when all before it are available, and empties them from the last, one at
 	// a time.
 	Ordered bool
@@ -89,6 +96,9 @@ type Slot struct {
 	// are all free, or all have keys of their own.
 	Key      string
 	Revision string
+	// Hold keeps an empty slot with a key empty, for this reason and with this message; "" does not.
+	Hold    appsv1beta1.HeldReason
+	Message string
 }
 
 // Limits are how much may be missing, or too much, at a time.
@@ -130,6 +140,10 @@ type Change struct {
 	Verb     Verb
 	Member   *Member
 	Revision string
+	// Key of the slot, where slots have keys.
+	Key string
+	// Beside replaces the pod by one that starts beside it and takes over when it is available.
+	Beside bool
 	// Why says what the change is for, for events.
 	Why string
 	// Hold is why the change must wait whatever the limits say; "" when only limits count.
@@ -144,15 +158,18 @@ type Held struct {
 	Change  Change
 	Reason  appsv1beta1.HeldReason
 	Message string
+	// Throttled says that a guard lets the pod go later: too many went lately.
+	Throttled bool
 }
 
 // StandIn is the annotation of a pod that was made beyond the slots while others are changed in place; its value is the
 // revision of that change. Without it nobody could tell, at the end, which pods were there before.
 const StandIn = "holdfast.io/stand-in"
 
-// Birth is a pod to be made: its id and its revision.
+// Birth is a pod to be made: its id, the key of its slot if that has one, and its revision.
 type Birth struct {
 	ID       string
+	Key      string
 	Revision string
 	// StandIn marks a pod beyond the slots that is to go again when others have been changed in place.
 	StandIn bool
