@@ -13,11 +13,12 @@ import (
 
 	"github.com/holdfast-io/holdfast/api/apps"
 	"github.com/holdfast-io/holdfast/api/move"
+	"github.com/holdfast-io/holdfast/api/policy"
 )
 
 // Kinds lists every kind with its versions and moves. Whoever adds a kind adds it here.
 func Kinds() []move.Kind {
-	return slices.Concat(apps.Kinds())
+	return slices.Concat(apps.Kinds(), policy.Kinds())
 }
 
 // tables are the moves of every kind, by group and kind, read once.

@@ -18,7 +18,7 @@ import (
 
 // implemented lists the kinds that exist; the facts of the others wait. A kind that is listed and missing is a failure.
 func implemented() []string {
-	return []string{"CloneSet.apps.kruise.io"}
+	return []string{"CloneSet.apps.kruise.io", "DaemonSet.apps.kruise.io", "BroadcastJob.apps.kruise.io", "PodDeletionFlowControl.policy.kruise.io", "PodDeletionLedger.policy.kruise.io"}
 }
 
 // extra lists what we have beyond the contract, by kind and path, with the reason.
@@ -30,6 +30,23 @@ func extra() map[string]string {
 		"CloneSet status.held[].message": "",
 		"CloneSet status.held[].pods":    "",
 		"CloneSet status.held[].reason":  "",
+
+		"DaemonSet status.held":                  "why changes wait",
+		"DaemonSet status.held[]":                "",
+		"DaemonSet status.held[].count":          "",
+		"DaemonSet status.held[].message":        "",
+		"DaemonSet status.held[].pods":           "",
+		"DaemonSet status.held[].reason":         "",
+		"DaemonSet status.currentRevision":       "what kept nodes get back when they lose their pod",
+		"DaemonSet status.expectedUpdatedNumber": "how far selector and partition let an update go",
+
+		"BroadcastJob status.held":               "why pods wait",
+		"BroadcastJob status.held[]":             "",
+		"BroadcastJob status.held[].count":       "",
+		"BroadcastJob status.held[].message":     "",
+		"BroadcastJob status.held[].pods":        "",
+		"BroadcastJob status.held[].reason":      "",
+		"BroadcastJob status.observedGeneration": "whether the status is of this spec; kstatus asks for it",
 	}
 }
 
@@ -43,6 +60,15 @@ func stricter() map[string]string {
 		"CloneSet v1alpha1 spec.updateStrategy.type enum(ReCreate|InPlaceIfPossible|InPlaceOnly)":                         closed,
 		"CloneSet v1beta1 spec.scaleStrategy.podsToDelete set":                                                            "a name listed twice is a mistake",
 		"CloneSet v1alpha1 spec.scaleStrategy.podsToDelete set":                                                           "a name listed twice is a mistake",
+
+		"DaemonSet v1beta1 spec.updateStrategy.type enum(RollingUpdate|OnDelete)":                                 closed,
+		"DaemonSet v1beta1 spec.updateStrategy.rollingUpdate.rollingUpdateType enum(Standard|InPlaceIfPossible)":  closed,
+		"BroadcastJob v1beta1 spec.completionPolicy.type enum(Always|Never)":                                      closed,
+		"BroadcastJob v1beta1 spec.failurePolicy.type enum(FailFast|Continue|Pause)":                              closed,
+		"DaemonSet v1alpha1 spec.updateStrategy.type enum(RollingUpdate|OnDelete)":                                closed,
+		"DaemonSet v1alpha1 spec.updateStrategy.rollingUpdate.rollingUpdateType enum(Standard|InPlaceIfPossible)": closed,
+		"BroadcastJob v1alpha1 spec.completionPolicy.type enum(Always|Never)":                                     closed,
+		"BroadcastJob v1alpha1 spec.failurePolicy.type enum(FailFast|Continue|Pause)":                             closed,
 	}
 }
 
