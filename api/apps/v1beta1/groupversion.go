@@ -28,6 +28,9 @@ func Resource(resource string) schema.GroupResource {
 func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(SchemeGroupVersion,
 		&CloneSet{}, &CloneSetList{},
+		&SidecarSet{}, &SidecarSetList{},
+		&DaemonSet{}, &DaemonSetList{},
+		&BroadcastJob{}, &BroadcastJobList{},
 	)
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil
