@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/apps/cloneset"
+	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 	"github.com/holdfast-io/holdfast/internal/workload"
 )
@@ -28,9 +29,13 @@ type Deps struct {
 	Admission client.Client
 	// Position of the cache behind Client.
 	Position workload.Position
-	Scheme   *runtime.Scheme
-	Clock    clock.WithTicker
-	Log      logr.Logger
+	// Guard is asked by every engine before it takes a pod away.
+	Guard disruption.Asker
+	// Turns are shared by all controllers that change pods.
+	Turns  *disruption.Turns
+	Scheme *runtime.Scheme
+	Clock  clock.WithTicker
+	Log    logr.Logger
 	// QPS and Burst are what Client may send, for rooms that pace themselves.
 	QPS   float32
 	Burst int
@@ -64,7 +69,9 @@ func cloneSet() Room {
 		Help: "keeps the pods of CloneSets",
 		CRDs: []string{"clonesets.apps.kruise.io"},
 		Start: func(_ context.Context, d Deps) error {
-			room := cloneset.New(cloneset.Deps{Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock})
+			room := cloneset.New(cloneset.Deps{
+				Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock, Guard: d.Guard, Turns: d.Turns,
+			})
 			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("cloneset")), room.Watches()...)
 		},
 		Hooks: func(d Deps) []admission.Hook { return cloneset.Hooks(d.Scheme, d.Admission, d.Admission) },

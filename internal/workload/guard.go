@@ -99,12 +99,12 @@ func (p *pass) kept(s Step, v disruption.Verdict) {
 	}
 }
 
-// Throttled returns the message of the first change that waits because too many pods went lately; false: none does.
-func Throttled(held []Held) (string, bool) {
+// Throttled returns the message of the first change that waits because too many pods went lately; "" when none does.
+func Throttled(held []Held) string {
 	for i := range held {
 		if held[i].Throttled {
-			return held[i].Message, true
+			return held[i].Message
 		}
 	}
-	return "", false
+	return ""
 }

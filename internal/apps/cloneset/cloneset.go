@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 	"github.com/holdfast-io/holdfast/internal/workload"
 	"github.com/holdfast-io/holdfast/internal/workload/pull"
@@ -35,6 +36,10 @@ type Deps struct {
 	// Position of the cache.
 	Position workload.Position
 	Clock    clock.PassiveClock
+	// Guard is asked before a pod is taken away; nil: nobody is.
+	Guard disruption.Asker
+	// Turns are shared with whoever else changes pods of CloneSets; nil: nobody does.
+	Turns *disruption.Turns
 }
 
 // What keeping CloneSets takes. These lines stand apart: controller-gen does not see them in the comment of a declaration.
@@ -56,7 +61,7 @@ type Reconciler struct {
 
 // New makes the reconciler.
 func New(d Deps) *Reconciler {
-	engine := &workload.Engine{Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock}
+	engine := &workload.Engine{Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock, Guard: d.Guard, Turns: d.Turns}
 	return &Reconciler{
 		engine: engine,
 		puller: &pull.Puller{Client: d.Client, Wrote: engine.WrotePod, Clock: d.Clock},

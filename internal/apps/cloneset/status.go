@@ -32,6 +32,7 @@ func fillStatus(cs *appsv1beta1.CloneSet, state workload.State, plan workload.Pl
 	all := conditionsOf(s)
 	standing := report.Standing{
 		Done: done(cs), Available: s.AvailableReplicas, Held: s.Held, Acted: acted,
+		Throttled:    workload.Throttled(plan.Held),
 		FailedScale:  string(appsv1beta1.CloneSetConditionFailedScale),
 		FailedUpdate: string(appsv1beta1.CloneSetConditionFailedUpdate),
 	}

@@ -22,6 +22,8 @@ const (
 	Stalled = "Stalled"
 	// Progressing follows a rollout, where the kind has a deadline for it.
 	Progressing = "Progressing"
+	// DeletionThrottled is True while a PodDeletionFlowControl keeps pods that are to go; the message says until when.
+	DeletionThrottled = "DeletionThrottled"
 )
 
 // DeadlineExceeded is the reason of Progressing when there was no progress for too long.

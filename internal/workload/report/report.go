@@ -23,6 +23,8 @@ type Standing struct {
 	Available int32
 	// Held are the changes that wait.
 	Held []appsv1beta1.HeldChange
+	// Throttled is what workload.Throttled says of the changes that wait: why pods that are to go may not yet; "" when they may.
+	Throttled string
 	// Acted is what the pass could not do.
 	Acted error
 	// FailedScale and FailedUpdate are the kind's own conditions for failures to create or delete, and to change pods.
@@ -34,6 +36,11 @@ func (all *Conditions) Failures(s Standing, now time.Time) {
 	var failed *workload.Error
 	if !errors.As(s.Acted, &failed) {
 		failed = &workload.Error{}
+	}
+	if s.Throttled != "" {
+		all.Set(DeletionThrottled, corev1.ConditionTrue, DeletionThrottled, s.Throttled, now)
+	} else {
+		all.Remove(DeletionThrottled)
 	}
 	fail := func(kind string, err error) {
 		if err == nil || apierrors.IsConflict(err) {
