@@ -24,6 +24,7 @@ func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(SchemeGroupVersion,
 		&PodDeletionFlowControl{}, &PodDeletionFlowControlList{},
 		&PodDeletionLedger{}, &PodDeletionLedgerList{},
+		&BreakGlass{}, &BreakGlassList{},
 	)
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil
