@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 gen=bin/tools/controller-gen
+exec 9>bin/.generate.lock
+flock 9 # two at once would write into the same files
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
