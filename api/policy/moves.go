@@ -12,5 +12,6 @@ func Kinds() []move.Kind {
 		{Group: v1alpha1.GroupName, Name: "PodDeletionFlowControl", New: "v1alpha1"},
 		{Group: v1alpha1.GroupName, Name: "PodDeletionLedger", New: "v1alpha1"},
 		{Group: v1alpha1.GroupName, Name: "BreakGlass", New: "v1alpha1"},
+		podUnavailableBudget(),
 	}
 }
