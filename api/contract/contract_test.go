@@ -18,18 +18,69 @@ import (
 
 // implemented lists the kinds that exist; the facts of the others wait. A kind that is listed and missing is a failure.
 func implemented() []string {
-	return []string{"CloneSet.apps.kruise.io", "DaemonSet.apps.kruise.io", "BroadcastJob.apps.kruise.io", "PodDeletionFlowControl.policy.kruise.io", "PodDeletionLedger.policy.kruise.io"}
+	return []string{"CloneSet.apps.kruise.io", "StatefulSet.apps.kruise.io", "DaemonSet.apps.kruise.io", "BroadcastJob.apps.kruise.io", "SidecarSet.apps.kruise.io", "PodDeletionFlowControl.policy.kruise.io", "PodDeletionLedger.policy.kruise.io", "PodUnavailableBudget.policy.kruise.io"}
 }
 
 // extra lists what we have beyond the contract, by kind and path, with the reason.
 func extra() map[string]string {
 	return map[string]string{
+		"StatefulSet status.held":           "why changes wait",
+		"StatefulSet status.held[]":         "",
+		"StatefulSet status.held[].count":   "",
+		"StatefulSet status.held[].message": "",
+		"StatefulSet status.held[].pods":    "",
+		"StatefulSet status.held[].reason":  "",
+
+		"PodUnavailableBudget status.grants":                            "the ledger with what tells an act from its repetition",
+		"PodUnavailableBudget status.grants[]":                          "",
+		"PodUnavailableBudget status.grants[].pod":                      "",
+		"PodUnavailableBudget status.grants[].uid":                      "",
+		"PodUnavailableBudget status.grants[].operation":                "",
+		"PodUnavailableBudget status.grants[].time":                     "",
+		"PodUnavailableBudget status.grants[].generation":               "",
+		"PodUnavailableBudget status.grants[].containers":               "",
+		"PodUnavailableBudget status.grants[].containers[]":             "",
+		"PodUnavailableBudget status.grants[].containers[].name":        "",
+		"PodUnavailableBudget status.grants[].containers[].image":       "",
+		"PodUnavailableBudget status.grants[].containers[].containerID": "",
+		"PodUnavailableBudget status.grants[].released":                 "",
+		"PodUnavailableBudget status.podsVersion":                       "what the ledger rests on",
+		"PodUnavailableBudget status.selector":                          "whom a targetRef guards",
+		"PodUnavailableBudget status.workloads":                         "who wants the pods",
+		"PodUnavailableBudget status.workloads[]":                       "",
+		"PodUnavailableBudget status.workloads[].apiVersion":            "",
+		"PodUnavailableBudget status.workloads[].kind":                  "",
+		"PodUnavailableBudget status.workloads[].name":                  "",
+		"PodUnavailableBudget status.workloads[].replicas":              "",
+		"PodUnavailableBudget status.conditions":                        "nothing is silently unprotected",
+		"PodUnavailableBudget status.conditions[]":                      "",
+		"PodUnavailableBudget status.conditions[].type":                 "",
+		"PodUnavailableBudget status.conditions[].status":               "",
+		"PodUnavailableBudget status.conditions[].reason":               "",
+		"PodUnavailableBudget status.conditions[].message":              "",
+		"PodUnavailableBudget status.conditions[].lastTransitionTime":   "",
+		"PodUnavailableBudget status.conditions[].observedGeneration":   "",
+
 		"CloneSet status.held":           "why changes wait",
 		"CloneSet status.held[]":         "",
 		"CloneSet status.held[].count":   "",
 		"CloneSet status.held[].message": "",
 		"CloneSet status.held[].pods":    "",
 		"CloneSet status.held[].reason":  "",
+
+		"SidecarSet status.held":                            "why updates wait",
+		"SidecarSet status.held[]":                          "",
+		"SidecarSet status.held[].count":                    "",
+		"SidecarSet status.held[].message":                  "",
+		"SidecarSet status.held[].pods":                     "",
+		"SidecarSet status.held[].reason":                   "",
+		"SidecarSet status.conditions":                      "whether the set is ready, and what is the matter",
+		"SidecarSet status.conditions[]":                    "",
+		"SidecarSet status.conditions[].lastTransitionTime": "",
+		"SidecarSet status.conditions[].message":            "",
+		"SidecarSet status.conditions[].reason":             "",
+		"SidecarSet status.conditions[].status":             "",
+		"SidecarSet status.conditions[].type":               "",
 
 		"DaemonSet status.held":                  "why changes wait",
 		"DaemonSet status.held[]":                "",
@@ -55,11 +106,42 @@ func extra() map[string]string {
 func stricter() map[string]string {
 	const closed = "a value that means nothing would be accepted and ignored"
 	return map[string]string{
+		"StatefulSet v1beta1 spec.podManagementPolicy enum(OrderedReady|Parallel)":                                            closed,
+		"StatefulSet v1beta1 spec.updateStrategy.type enum(RollingUpdate|OnDelete)":                                           closed,
+		"StatefulSet v1beta1 spec.updateStrategy.rollingUpdate.podUpdatePolicy enum(ReCreate|InPlaceIfPossible|InPlaceOnly)":  closed,
+		"StatefulSet v1alpha1 spec.podManagementPolicy enum(OrderedReady|Parallel)":                                           closed,
+		"StatefulSet v1alpha1 spec.updateStrategy.type enum(RollingUpdate|OnDelete)":                                          closed,
+		"StatefulSet v1alpha1 spec.updateStrategy.rollingUpdate.podUpdatePolicy enum(ReCreate|InPlaceIfPossible|InPlaceOnly)": closed,
+		"StatefulSet v1beta1 spec.volumeClaimUpdateStrategy.type enum(OnPodRollingUpdate|OnDelete)":                           closed,
+		"StatefulSet v1beta1 spec.persistentVolumeClaimRetentionPolicy.whenDeleted enum(Retain|Delete)":                       closed,
+		"StatefulSet v1beta1 spec.persistentVolumeClaimRetentionPolicy.whenScaled enum(Retain|Delete)":                        closed,
+
 		"CloneSet v1beta1 spec.updateStrategy.type enum(RollingUpdate|OnDelete)":                                          closed,
 		"CloneSet v1beta1 spec.updateStrategy.rollingUpdate.podUpdatePolicy enum(ReCreate|InPlaceIfPossible|InPlaceOnly)": closed,
 		"CloneSet v1alpha1 spec.updateStrategy.type enum(ReCreate|InPlaceIfPossible|InPlaceOnly)":                         closed,
 		"CloneSet v1beta1 spec.scaleStrategy.podsToDelete set":                                                            "a name listed twice is a mistake",
 		"CloneSet v1alpha1 spec.scaleStrategy.podsToDelete set":                                                           "a name listed twice is a mistake",
+
+		"SidecarSet v1beta1 spec.containers[].podInjectPolicy enum(BeforeAppContainer|AfterAppContainer)":      closed,
+		"SidecarSet v1beta1 spec.containers[].shareVolumePolicy.type enum(enabled|disabled)":                   closed,
+		"SidecarSet v1beta1 spec.containers[].shareVolumeDevicePolicy.type enum(enabled|disabled)":             closed,
+		"SidecarSet v1beta1 spec.containers[].upgradeStrategy.upgradeType enum(ColdUpgrade|HotUpgrade)":        closed,
+		"SidecarSet v1beta1 spec.initContainers[].podInjectPolicy enum(BeforeAppContainer|AfterAppContainer)":  closed,
+		"SidecarSet v1beta1 spec.initContainers[].shareVolumePolicy.type enum(enabled|disabled)":               closed,
+		"SidecarSet v1beta1 spec.initContainers[].shareVolumeDevicePolicy.type enum(enabled|disabled)":         closed,
+		"SidecarSet v1beta1 spec.initContainers[].upgradeStrategy.upgradeType enum(ColdUpgrade|HotUpgrade)":    closed,
+		"SidecarSet v1beta1 spec.updateStrategy.type enum(NotUpdate|RollingUpdate)":                            closed,
+		"SidecarSet v1beta1 spec.patchPodMetadata[].patchPolicy enum(Retain|Overwrite|MergePatchJson)":         closed,
+		"SidecarSet v1alpha1 spec.containers[].podInjectPolicy enum(BeforeAppContainer|AfterAppContainer)":     closed,
+		"SidecarSet v1alpha1 spec.containers[].shareVolumePolicy.type enum(enabled|disabled)":                  closed,
+		"SidecarSet v1alpha1 spec.containers[].shareVolumeDevicePolicy.type enum(enabled|disabled)":            closed,
+		"SidecarSet v1alpha1 spec.containers[].upgradeStrategy.upgradeType enum(ColdUpgrade|HotUpgrade)":       closed,
+		"SidecarSet v1alpha1 spec.initContainers[].podInjectPolicy enum(BeforeAppContainer|AfterAppContainer)": closed,
+		"SidecarSet v1alpha1 spec.initContainers[].shareVolumePolicy.type enum(enabled|disabled)":              closed,
+		"SidecarSet v1alpha1 spec.initContainers[].shareVolumeDevicePolicy.type enum(enabled|disabled)":        closed,
+		"SidecarSet v1alpha1 spec.initContainers[].upgradeStrategy.upgradeType enum(ColdUpgrade|HotUpgrade)":   closed,
+		"SidecarSet v1alpha1 spec.updateStrategy.type enum(NotUpdate|RollingUpdate)":                           closed,
+		"SidecarSet v1alpha1 spec.patchPodMetadata[].patchPolicy enum(Retain|Overwrite|MergePatchJson)":        closed,
 
 		"DaemonSet v1beta1 spec.updateStrategy.type enum(RollingUpdate|OnDelete)":                                 closed,
 		"DaemonSet v1beta1 spec.updateStrategy.rollingUpdate.rollingUpdateType enum(Standard|InPlaceIfPossible)":  closed,

@@ -153,6 +153,9 @@ func cutSchema(schema map[string]any, p path) (map[string]any, bool, error) {
 	name := p[len(p)-1]
 	properties, _ := parent["properties"].(map[string]any)
 	node, ok := properties[name].(map[string]any)
+	if values, isMap := parent["additionalProperties"].(map[string]any); !ok && isMap {
+		return clone(values), false, nil // a key like all others of the map, which stays
+	}
 	if !ok {
 		return nil, false, fmt.Errorf("%s: %w", strings.Join(p, "."), errNoField)
 	}
