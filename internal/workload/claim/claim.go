@@ -115,6 +115,12 @@ func Grown(set string, templates []corev1.PersistentVolumeClaim, claims []*corev
 	return grown
 }
 
+// Larger reports whether one claim asks for more storage than another.
+func Larger(one, other *corev1.PersistentVolumeClaim) bool {
+	asks, less := one.Spec.Resources.Requests[corev1.ResourceStorage], other.Spec.Resources.Requests[corev1.ResourceStorage]
+	return asks.Cmp(less) > 0
+}
+
 // growable: the API server refuses to change a claim that has no volume yet.
 func growable(c *corev1.PersistentVolumeClaim) bool {
 	return c.DeletionTimestamp == nil && c.Status.Phase == corev1.ClaimBound
