@@ -17,7 +17,7 @@ const (
 
 // Kinds lists the kinds of the group with their moves.
 func Kinds() []move.Kind {
-	return []move.Kind{cloneSet(), daemonSet(), broadcastJob(), sidecarSet()}
+	return []move.Kind{cloneSet(), daemonSet(), broadcastJob(), sidecarSet(), statefulSet(), advancedCronJob(), unitedDeployment()}
 }
 
 func cloneSet() move.Kind {

@@ -33,6 +33,10 @@ type Row struct {
 	// Also is a second place in the older version. It is read, and wins, where it is set; it is never written.
 	Also string
 
+	// Shown marks a field of the older version that only tells, in other words, what the newest field says: that stays where it
+	// is, and the older one is never read.
+	Shown bool
+
 	// Container marks a pair of objects whose fields other rows move; the rules of the newest object's schema go with them.
 	Container bool
 
@@ -80,7 +84,7 @@ type row struct {
 // from is the place that is emptied. The older one of two containers stays.
 func (r row) from(up bool) path {
 	switch {
-	case up && r.Container:
+	case up && r.Container, !up && r.Shown:
 		return nil
 	case up:
 		return r.old
@@ -90,10 +94,14 @@ func (r row) from(up bool) path {
 }
 
 func (r row) to(up bool) path {
-	if up {
+	switch {
+	case up && r.Shown:
+		return nil
+	case up:
 		return r.new
+	default:
+		return r.old
 	}
-	return r.old
 }
 
 // value is what the row makes of a field of the other version.
@@ -262,6 +270,11 @@ func (l *level) apply(object map[string]any, up bool) map[string]any {
 		o = l.up
 	}
 	found := make([]field, len(l.rows))
+	for i, r := range l.rows {
+		if r.Shown && !up {
+			found[i].value, found[i].ok = get(object, r.new)
+		}
+	}
 	for _, c := range o.cuts {
 		rest, value, ok := cut(object, c.path)
 		object = rest

@@ -147,7 +147,7 @@ func (l *level) names(d difference) bool {
 		return len(p) > 0 && (d.Path.within(p) || (shell && p.within(d.Path)))
 	}
 	return slices.ContainsFunc(l.rows, func(r row) bool {
-		return named(r.old) || named(r.new) || named(r.also)
+		return named(r.old) || (named(r.new) && !r.Shown) || named(r.also)
 	}) || slices.ContainsFunc(l.lists, func(list list) bool {
 		return named(list.path)
 	})

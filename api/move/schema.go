@@ -36,7 +36,7 @@ func (t *Table) jsonPath(newest string) string {
 	older, length := newest, 0
 	for _, r := range t.root.rows {
 		rest, ok := strings.CutPrefix(newest, "."+r.New)
-		if ok && r.Old != "" && len(r.New) > length && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+		if ok && r.Old != "" && !r.Shown && len(r.New) > length && (rest == "" || rest[0] == '.' || rest[0] == '[') {
 			older, length = "."+r.Old+rest, len(r.New)
 		}
 	}

@@ -28,6 +28,9 @@ func Resource(resource string) schema.GroupResource {
 func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(SchemeGroupVersion,
 		&CloneSet{}, &CloneSetList{},
+		&AdvancedCronJob{}, &AdvancedCronJobList{},
+		&UnitedDeployment{}, &UnitedDeploymentList{},
+		&StatefulSet{}, &StatefulSetList{},
 		&SidecarSet{}, &SidecarSetList{},
 		&DaemonSet{}, &DaemonSetList{},
 		&BroadcastJob{}, &BroadcastJobList{},

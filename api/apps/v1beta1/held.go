@@ -39,12 +39,17 @@ const (
 	HeldByOrder HeldReason = "Order"
 	// HeldByTermination: a pod that is still terminating keeps the place, or the volumes, of the next one.
 	HeldByTermination HeldReason = "Termination"
+	// HeldByConcurrency: an earlier job still runs, and concurrencyPolicy is Forbid or Replace.
+	HeldByConcurrency HeldReason = "Concurrency"
+	// HeldBySubset: pods of another subset must go first, or its workload must be made first.
+	HeldBySubset HeldReason = "Subset"
 )
 
 // HeldChange is a group of changes that wait for the same reason.
 type HeldChange struct {
 	// Reason is one word for programs: Budget, Partition, Paused, Hook, Image, PVC, Scheduling, Container, InPlaceOnly,
-	// OnDelete, ScaleStrategy, Grace, Surge, Update, Guard, Order, Termination, or one that a later release adds.
+	// OnDelete, ScaleStrategy, Grace, Surge, Update, Guard, Order, Termination, Concurrency, Subset, or one that a later
+	// release adds.
 	Reason HeldReason `json:"reason"`
 
 	// Message is one sentence for people: what the changes wait for, and what would let them go on.
