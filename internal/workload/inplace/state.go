@@ -3,7 +3,6 @@ package inplace
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
@@ -123,7 +121,7 @@ func (s *State) unfinished(p *corev1.Pod) string {
 		}
 	}
 	if s.UpdateResources {
-		return unresized(p)
+		return pod.Resizing(p)
 	}
 	return ""
 }
@@ -135,7 +133,7 @@ func (s *State) unfinished(p *corev1.Pod) string {
 // restarts nothing, an older kubelet does not say what it has seen, and another controller kept no container ID.
 func restarted(p *corev1.Pod, name string, before ContainerStatus) bool {
 	status := pod.Container(p, name)
-	if status == nil || status.ContainerID == "" || !observed(p) {
+	if status == nil || status.ContainerID == "" || !pod.Observed(p) {
 		return false
 	}
 	if status.ImageID != before.ImageID && status.ImageID != "" && before.ImageID != "" {
@@ -148,12 +146,6 @@ func restarted(p *corev1.Pod, name string, before ContainerStatus) bool {
 	return (!known || before.Unsettled) && status.State.Running != nil && sameImage(status.Image, specImage(p, name))
 }
 
-// observed reports whether the status speaks of the spec as it is now. A kubelet before 1.33 does not say: 0.
-// https://kubernetes.io/docs/concepts/workloads/pods/#pod-generation
-func observed(p *corev1.Pod) bool {
-	return p.Status.ObservedGeneration == 0 || p.Status.ObservedGeneration >= p.Generation
-}
-
 // sameImage compares the image in a status, which the runtime may have completed with a registry, to that in a spec.
 func sameImage(status, spec string) bool {
 	return status == spec || strings.HasSuffix(status, "/"+spec)
@@ -163,30 +155,6 @@ func specImage(p *corev1.Pod, name string) string {
 	for i := range p.Spec.Containers {
 		if p.Spec.Containers[i].Name == name {
 			return p.Spec.Containers[i].Image
-		}
-	}
-	return ""
-}
-
-// unresized tells what a resize waits for, or "" when the containers have what the spec says.
-func unresized(p *corev1.Pod) string {
-	if c := pod.Condition(p, corev1.PodResizePending); c != nil && c.Status == corev1.ConditionTrue {
-		return fmt.Sprintf("the resize is pending: %s: %s", c.Reason, c.Message)
-	}
-	if c := pod.Condition(p, corev1.PodResizeInProgress); c != nil && c.Status == corev1.ConditionTrue {
-		return "the resize is in progress"
-	}
-	if !observed(p) {
-		return "the kubelet has not seen the resize yet"
-	}
-	for i := range p.Spec.Containers {
-		c := &p.Spec.Containers[i]
-		status := pod.Container(p, c.Name)
-		if status == nil || status.Resources == nil {
-			continue
-		}
-		if !apiequality.Semantic.DeepEqual(status.Resources.Requests, c.Resources.Requests) && len(c.Resources.Requests) > 0 {
-			return "container " + c.Name + " has not got its new resources yet"
 		}
 	}
 	return ""
