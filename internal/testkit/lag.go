@@ -120,7 +120,7 @@ func (l *LagCache) CatchUp(ctx context.Context) error {
 func (l *LagCache) Pending() int { return len(l.pending) }
 
 // Synced returns the resource version up to which the cache has seen a kind, and false for a kind that it does not hold.
-func (l *LagCache) Synced(gvk schema.GroupVersionKind) (resourceVersion string, ok bool) {
+func (l *LagCache) Synced(_ context.Context, gvk schema.GroupVersionKind) (resourceVersion string, ok bool) {
 	resourceVersion, ok = l.at[gvk]
 	return resourceVersion, ok
 }

@@ -259,7 +259,7 @@ func TestLagCacheShowsThePastUntilToldOtherwise(t *testing.T) {
 	if err := lag.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	behind, _ := lag.Synced(podKind)
+	behind, _ := lag.Synced(t.Context(), podKind)
 	if names() != "a" || lag.Pending() != 2 {
 		t.Errorf("two events behind three creations it shows %q with %d pending", names(), lag.Pending())
 	}
@@ -281,7 +281,7 @@ func TestLagCacheShowsThePastUntilToldOtherwise(t *testing.T) {
 	if names() != "bc" || lag.Pending() != 0 {
 		t.Errorf("caught up it shows %q", names())
 	}
-	if _, held := lag.Synced(corev1.SchemeGroupVersion.WithKind("Node")); held {
+	if _, held := lag.Synced(t.Context(), corev1.SchemeGroupVersion.WithKind("Node")); held {
 		t.Error("it claims to hold a kind that it does not")
 	}
 }

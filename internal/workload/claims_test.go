@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -140,7 +141,7 @@ func TestMemory(t *testing.T) {
 
 type position string
 
-func (p position) Synced(schema.GroupVersionKind) (string, bool) { return string(p), p != "" }
+func (p position) Synced(context.Context, schema.GroupVersionKind) (string, bool) { return string(p), p != "" }
 
 func TestCaughtUp(t *testing.T) {
 	for _, test := range []struct {
@@ -157,7 +158,7 @@ func TestCaughtUp(t *testing.T) {
 		t.Run(test.reason, func(t *testing.T) {
 			m := newMemory()
 			m.wrote(podKind(), test.written)
-			if err := (&Engine{Position: test.at}).caughtUp(m); (err == nil) != test.ready {
+			if err := (&Engine{Position: test.at}).caughtUp(t.Context(), m); (err == nil) != test.ready {
 				t.Errorf("got %v", err)
 			}
 		})

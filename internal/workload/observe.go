@@ -25,7 +25,7 @@ import (
 // Position tells how far the cache has got with a kind.
 type Position interface {
 	// Synced returns the resourceVersion up to which the cache shows every object of the kind; false when it does not know.
-	Synced(kind schema.GroupVersionKind) (resourceVersion string, ok bool)
+	Synced(ctx context.Context, kind schema.GroupVersionKind) (resourceVersion string, ok bool)
 }
 
 // Engine observes workloads and changes their pods. It is safe for concurrent use on different workloads.
@@ -132,10 +132,10 @@ func (e *Engine) Observe(ctx context.Context, src Source) (State, error) {
 	if err := e.resolve(ctx, src, m); err != nil {
 		return State{}, err
 	}
-	if err := e.caughtUp(m); err != nil {
+	if err := e.caughtUp(ctx, m); err != nil {
 		return State{}, err
 	}
-	synced, _ := e.Position.Synced(podKind()) // before the pods are read: what is read may be newer, never older
+	synced, _ := e.Position.Synced(ctx, podKind()) // before the pods are read: what is read may be newer, never older
 	pods, err := e.pods(ctx, src, m)
 	if err != nil {
 		return State{}, err
@@ -154,11 +154,11 @@ func (e *Engine) Observe(ctx context.Context, src Source) (State, error) {
 }
 
 // caughtUp makes sure that the cache shows our own writes.
-func (e *Engine) caughtUp(m *memory) error {
+func (e *Engine) caughtUp(ctx context.Context, m *memory) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for kind, written := range m.written {
-		synced, known := e.Position.Synced(kind)
+		synced, known := e.Position.Synced(ctx, kind)
 		if known && reconcile.Newer(written, synced) {
 			return reconcile.Wait(cacheInterval,
 				fmt.Sprintf("the cache shows %ss up to version %s, our last write is %s", kind.Kind, synced, written))

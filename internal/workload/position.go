@@ -17,13 +17,13 @@ type CachePosition struct {
 }
 
 // Synced is what the store behind the kind's informer has got to, not what its watch has received.
-func (p *CachePosition) Synced(kind schema.GroupVersionKind) (string, bool) {
+func (p *CachePosition) Synced(ctx context.Context, kind schema.GroupVersionKind) (string, bool) {
 	if informer, known := p.informers.Load(kind); known {
 		store := informer.(toolscache.SharedIndexInformer).GetStore() //nolint:forcetypeassert // only such are stored
 		return store.LastStoreSyncResourceVersion(), true
 	}
 	// The informer runs already: the engine has read the kind before it asks. So this does not wait.
-	found, err := p.Cache.GetInformerForKind(context.Background(), kind, cache.BlockUntilSynced(false))
+	found, err := p.Cache.GetInformerForKind(ctx, kind, cache.BlockUntilSynced(false))
 	if err != nil {
 		return "", false
 	}

@@ -53,10 +53,15 @@ func Selector(w Workload) field.ErrorList {
 	return nil
 }
 
-// Overlap refuses a workload that would fight with another of its kind over their pods. old is nil when it is new.
-func Overlap(old *Workload, w Workload, others []Workload) field.ErrorList {
+// Overlap refuses a workload that would fight with another of its kind over their pods. old is nil when it is new; list
+// gives those of the namespace.
+func Overlap(old *Workload, w Workload, list func() ([]Workload, error)) field.ErrorList {
 	if old != nil && apiequality.Semantic.DeepEqual(old.Template.Labels, w.Template.Labels) {
 		return nil
+	}
+	others, err := list()
+	if err != nil {
+		return field.ErrorList{field.InternalError(nil, fmt.Errorf("list the %ss of namespace %s: %w", w.Kind, w.Namespace, err))}
 	}
 	for _, other := range others {
 		if other.Name != w.Name && !other.Leaving && (selects(w, other) || selects(other, w)) {

@@ -49,7 +49,7 @@ func (s Server) pod(ctx context.Context, old *Workload, w Workload) ([]string, f
 		Labels: tmpl.Labels, Annotations: tmpl.Annotations, Finalizers: tmpl.Finalizers,
 	}, Spec: tmpl.Spec}
 	claim.Mount(&p.Spec, w.Name, w.Claims, "xxxxx") // the containers may mount them
-	return tried(s.Client.Create(ctx, p, client.DryRunAll), field.NewPath("spec", "template"))
+	return Tried(s.Client.Create(ctx, p, client.DryRunAll), field.NewPath("spec", "template"))
 }
 
 func (s Server) claims(ctx context.Context, old *Workload, w Workload) (warnings []string, errs field.ErrorList) {
@@ -62,7 +62,7 @@ func (s Server) claims(ctx context.Context, old *Workload, w Workload) (warnings
 		path := field.NewPath("spec", "volumeClaimTemplates").Index(i)
 		c := tmpl.DeepCopy()
 		c.Name, c.GenerateName, c.Namespace = "", tmpl.Name+"-", w.Namespace
-		warned, found := tried(s.Client.Create(ctx, c, client.DryRunAll), path)
+		warned, found := Tried(s.Client.Create(ctx, c, client.DryRunAll), path)
 		warnings, errs = append(warnings, warned...), append(errs, found...)
 		if warning := s.classExists(ctx, tmpl, path.Child("spec")); warning != "" {
 			warnings = append(warnings, warning)
@@ -136,8 +136,8 @@ func Claims(old *Workload, w Workload) (errs field.ErrorList) {
 	return errs
 }
 
-// tried turns the API server's answer to a dry run into errors at the fields of the template.
-func tried(err error, path *field.Path) ([]string, field.ErrorList) {
+// Tried turns the API server's answer to a dry run into errors at the fields of the template.
+func Tried(err error, path *field.Path) ([]string, field.ErrorList) {
 	var status apierrors.APIStatus
 	switch {
 	case err == nil:
