@@ -11,6 +11,7 @@ func keys() []string {
 		v1beta1.ImagePreDownloadParallelism,
 		v1beta1.SpecifiedDelete,
 		v1beta1.CloneSetInstanceID,
+		v1beta1.OwnedByStatefulSet,
 		v1beta1.ControllerRevisionHash,
 		v1beta1.VolumeClaimTemplateHash,
 		v1beta1.LifecycleStateKey,

@@ -8,16 +8,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/testkit"
+	"github.com/holdfast-io/holdfast/internal/workload/judge"
 )
 
 func TestDefault(t *testing.T) {
@@ -147,11 +146,17 @@ func TestWhatTheSchemaCannotSay(t *testing.T) {
 				test.old(old)
 			}
 			test.change(cs)
-			errs := append(validateSelector(cs), validateClaims(old, cs)...)
+			w, rolling := judged(cs), cs.Spec.UpdateStrategy.RollingUpdate
+			var before *judge.Workload
+			errs := judge.Selector(w)
 			if old != nil {
-				errs = append(errs, validateInPlaceOnly(old, cs)...)
+				before = ptr.To(judged(old))
+				if rolling.PodUpdatePolicy == appsv1beta1.InPlaceOnlyPodUpdatePolicy {
+					errs = append(errs, judge.InPlaceOnly(before.Template, w.Template)...)
+				}
 			}
-			said(t, texts(warn(cs), errs), test.want)
+			errs = append(errs, judge.Claims(before, w)...)
+			said(t, texts(judge.InPlaceStrategy(rolling.InPlaceUpdateStrategy, rolling.PodUpdatePolicy), errs), test.want)
 		})
 	}
 }
@@ -165,67 +170,6 @@ func said(t *testing.T, got string, want []string) {
 		if !strings.Contains(got, part) {
 			t.Errorf("got %q, want it to say %q", got, part)
 		}
-	}
-}
-
-func TestOverlap(t *testing.T) {
-	labelled := func(selector, labels map[string]string) *appsv1beta1.CloneSet {
-		return testkit.CloneSet(func(cs *appsv1beta1.CloneSet) {
-			cs.Spec.Selector, cs.Spec.Template.Labels = &metav1.LabelSelector{MatchLabels: selector}, labels
-		})
-	}
-	app, both, other := map[string]string{"app": "web"}, map[string]string{"app": "web", "tier": "x"}, map[string]string{"app": "other"}
-	for _, test := range []struct {
-		reason string
-		a, b   *appsv1beta1.CloneSet
-		want   bool
-	}{
-		{"the same selector", labelled(app, app), labelled(app, app), true},
-		{"one selects the other's pods", labelled(app, app), labelled(both, both), true},
-		{"the other way round", labelled(both, both), labelled(app, app), true},
-		{"different labels", labelled(app, app), labelled(other, other), false},
-		{"an empty selector is refused elsewhere", labelled(nil, app), labelled(other, other), false},
-	} {
-		t.Run(test.reason, func(t *testing.T) {
-			if got := overlap(test.a, test.b); got != test.want {
-				t.Errorf("got %v, want %v", got, test.want)
-			}
-		})
-	}
-}
-
-func TestAnswersOfADryRun(t *testing.T) {
-	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "web-", nil)
-	because := func(field string, kind metav1.CauseType, message string) error {
-		err := apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "web-", nil)
-		err.ErrStatus.Details.Causes = []metav1.StatusCause{{Field: field, Type: kind, Message: message}}
-		return err
-	}
-	for _, test := range []struct {
-		reason string
-		err    error
-		want   []string
-	}{
-		{"taken", nil, nil},
-		{
-			"refused for a field", because("spec.containers[0].image", metav1.CauseTypeFieldValueRequired, "Required value: name one"),
-			[]string{"spec.template.spec.containers[0].image: Required value: name one"},
-		},
-		{
-			"refused by a webhook that does not say how", because("spec.hostNetwork", "", "not here"),
-			[]string{"spec.template.spec.hostNetwork: Invalid value: not here"},
-		},
-		{"refused without a cause", invalid, []string{"spec.template: Invalid value"}},
-		{"refused for the name that was made up", because("metadata.generateName", metav1.CauseTypeFieldValueInvalid, "too long"), nil},
-		{"a quota", apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "web-", nil), []string{"warning: spec.template: as things are"}},
-		{"a webhook that cannot be tried", apierrors.NewBadRequest(`admission webhook "x" does not support dry run`), nil},
-		{"a webhook that says no", apierrors.NewBadRequest(`admission webhook "x" denied the request`), []string{"warning: spec.template"}},
-		{"an API server that is busy", apierrors.NewTooManyRequests("busy", 1), nil},
-	} {
-		t.Run(test.reason, func(t *testing.T) {
-			v := &validator{}
-			said(t, texts(v.tried(test.err, field.NewPath("spec", "template"))), test.want)
-		})
 	}
 }
 
@@ -306,7 +250,7 @@ func TestValidateAsksTheAPIServer(t *testing.T) {
 				test.old(old)
 			}
 			test.change(cs)
-			v := &validator{client: env.Client, live: env.Client}
+			v := &validator{server: judge.Server{Client: env.Client, Live: env.Client}}
 			said(t, texts(v.Validate(ctx, old, cs)), test.want)
 		})
 	}
