@@ -143,7 +143,7 @@ func TestConvertList(t *testing.T) {
 
 func TestConvertRefuses(t *testing.T) {
 	for _, c := range []struct{ reason, raw, to, want string }{
-		{"an unknown kind", `{"apiVersion":"apps.kruise.io/v1alpha1","kind":"Foo","metadata":{}}`, "apps.kruise.io/v1beta1", "kind Foo of group \"apps.kruise.io\" is not converted here; known are CloneSet.apps.kruise.io"},
+		{"an unknown kind", `{"apiVersion":"apps.kruise.io/v1alpha1","kind":"Foo","metadata":{}}`, "apps.kruise.io/v1beta1", "kind Foo of group \"apps.kruise.io\" is not converted here; known are AdvancedCronJob.apps.kruise.io, "},
 		{"another group", string(cloneSet("v1alpha1", `"metadata":{}`)), "apps/v1", "the group must stay the same"},
 		{"an unknown version", string(cloneSet("v1alpha1", `"metadata":{"namespace":"n","name":"a"}`)), "apps.kruise.io/v2", "CloneSet n/a: convert CloneSet"},
 		{"no JSON", `foo`, "apps.kruise.io/v1beta1", "decode the object"},

@@ -18,7 +18,7 @@ import (
 
 // implemented lists the kinds that exist; the facts of the others wait. A kind that is listed and missing is a failure.
 func implemented() []string {
-	return []string{"CloneSet.apps.kruise.io", "StatefulSet.apps.kruise.io", "DaemonSet.apps.kruise.io", "BroadcastJob.apps.kruise.io", "SidecarSet.apps.kruise.io", "PodDeletionFlowControl.policy.kruise.io", "PodDeletionLedger.policy.kruise.io", "PodUnavailableBudget.policy.kruise.io"}
+	return []string{"CloneSet.apps.kruise.io", "AdvancedCronJob.apps.kruise.io", "UnitedDeployment.apps.kruise.io", "StatefulSet.apps.kruise.io", "DaemonSet.apps.kruise.io", "BroadcastJob.apps.kruise.io", "SidecarSet.apps.kruise.io", "PodDeletionFlowControl.policy.kruise.io", "PodDeletionLedger.policy.kruise.io", "PodUnavailableBudget.policy.kruise.io"}
 }
 
 // extra lists what we have beyond the contract, by kind and path, with the reason.
@@ -60,6 +60,32 @@ func extra() map[string]string {
 		"PodUnavailableBudget status.conditions[].message":              "",
 		"PodUnavailableBudget status.conditions[].lastTransitionTime":   "",
 		"PodUnavailableBudget status.conditions[].observedGeneration":   "",
+
+		"AdvancedCronJob status.held":                                                 "why a job that is due waits",
+		"AdvancedCronJob status.held[]":                                               "",
+		"AdvancedCronJob status.held[].count":                                         "",
+		"AdvancedCronJob status.held[].message":                                       "",
+		"AdvancedCronJob status.held[].pods":                                          "",
+		"AdvancedCronJob status.held[].reason":                                        "",
+		"UnitedDeployment status.held":                                                "why changes wait",
+		"UnitedDeployment status.held[]":                                              "",
+		"UnitedDeployment status.held[].count":                                        "",
+		"UnitedDeployment status.held[].message":                                      "",
+		"UnitedDeployment status.held[].pods":                                         "",
+		"UnitedDeployment status.held[].reason":                                       "",
+		"AdvancedCronJob status.observedGeneration":                                   "which spec the status speaks of",
+		"AdvancedCronJob status.nextScheduleTime":                                     "when it goes on",
+		"AdvancedCronJob status.conditions":                                           "kstatus",
+		"AdvancedCronJob status.conditions[]":                                         "",
+		"AdvancedCronJob status.conditions[].type":                                    "",
+		"AdvancedCronJob status.conditions[].status":                                  "",
+		"AdvancedCronJob status.conditions[].reason":                                  "",
+		"AdvancedCronJob status.conditions[].message":                                 "",
+		"AdvancedCronJob status.conditions[].lastTransitionTime":                      "",
+		"AdvancedCronJob spec.template.broadcastJobTemplate.metadata.labels":          "the API server would drop fields that the schema does not list",
+		"AdvancedCronJob spec.template.broadcastJobTemplate.metadata.annotations":     "",
+		"AdvancedCronJob spec.template.imageListPullJobTemplate.metadata.labels":      "the API server would drop fields that the schema does not list",
+		"AdvancedCronJob spec.template.imageListPullJobTemplate.metadata.annotations": "",
 
 		"CloneSet status.held":           "why changes wait",
 		"CloneSet status.held[]":         "",
