@@ -230,20 +230,16 @@ type BroadcastJobStatus struct {
 // JobConditionType names a condition of a job.
 type JobConditionType string
 
-// The conditions of a job.
+// The conditions of a job beside Ready, Reconciling and Stalled.
 const (
 	// JobComplete is True when a pod has ended on every node.
 	JobComplete JobConditionType = "Complete"
 	// JobFailed is True when the job was ended by a failed pod or by its deadline.
 	JobFailed JobConditionType = "Failed"
-	// JobReady is True when the job is complete or, where it never ends, when a pod has ended on every node.
-	JobReady JobConditionType = "Ready"
-	// JobReconciling is True while pods run, or wait for that.
-	JobReconciling JobConditionType = "Reconciling"
-	// JobStalled is True when nothing goes on until the user acts; the message says what to do.
-	JobStalled JobConditionType = "Stalled"
 	// JobFailedScale is True when pods could not be created or deleted.
 	JobFailedScale JobConditionType = "FailedScale"
+	// JobNoMatchingNodes is True while no node of the cluster fits the template; the message says what the nodes lack.
+	JobNoMatchingNodes JobConditionType = "NoMatchingNodes"
 )
 
 // JobCondition is one thing that is true, false or unknown about a job.

@@ -113,9 +113,9 @@ type DaemonSetSpec struct {
 
 // DaemonSetScaleStrategy says how pods come to nodes that have none.
 type DaemonSetScaleStrategy struct {
-	// PartitionedScaling makes rollingUpdate.partition hold for the first pods, too: while all pods are of one revision, that
-	// many nodes stay without a pod until the partition is lowered. Default: false, every node gets its first pod at once. In
-	// v1alpha1 it is the annotation daemonset.kruise.io/progressive-create-pod: "true".
+	// PartitionedScaling makes rollingUpdate.partition hold for the first pods, too: a node that it keeps, and that has no pod,
+	// stays without one until the partition is lowered. Default: false, every node gets its first pod at once. In v1alpha1 it
+	// is the annotation daemonset.kruise.io/progressive-create-pod: "true".
 	//
 	// +optional
 	PartitionedScaling bool `json:"partitionedScaling,omitempty"`

@@ -1,10 +1,5 @@
 package v1beta1
 
-import (
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-)
-
 // DaemonSetStatus is what was seen of a DaemonSet last. Its numbers count nodes, as those of a Kubernetes DaemonSet do;
 // where an old and a new pod run beside each other, the older one counts.
 type DaemonSetStatus struct {
@@ -67,7 +62,7 @@ type DaemonSetStatus struct {
 	//
 	// +optional
 	// +listType=atomic
-	Conditions []DaemonSetCondition `json:"conditions,omitempty"`
+	Conditions []WorkloadCondition `json:"conditions,omitempty"`
 
 	// Held says why changes wait, one entry per reason: first what is wrong, then what waits for its turn. Empty: nothing waits.
 	//
@@ -76,46 +71,13 @@ type DaemonSetStatus struct {
 	Held []HeldChange `json:"held,omitempty"`
 }
 
-// DaemonSetConditionType names a condition of a DaemonSet.
-type DaemonSetConditionType string
-
-// The conditions of a DaemonSet.
+// The conditions of a DaemonSet beside Ready, Reconciling and Stalled.
 const (
-	// DaemonSetConditionReady is True when every node that should have a pod has an available one of its revision.
-	DaemonSetConditionReady DaemonSetConditionType = "Ready"
-	// DaemonSetConditionReconciling is True while pods are being created, updated or deleted, or wait for that.
-	DaemonSetConditionReconciling DaemonSetConditionType = "Reconciling"
-	// DaemonSetConditionStalled is True when nothing goes on until the user acts; the message says what to do.
-	DaemonSetConditionStalled DaemonSetConditionType = "Stalled"
 	// DaemonSetConditionFailedScale is True when pods could not be created or deleted.
-	DaemonSetConditionFailedScale DaemonSetConditionType = "FailedScale"
+	DaemonSetConditionFailedScale = "FailedScale"
 	// DaemonSetConditionFailedUpdate is True when pods could not be updated.
-	DaemonSetConditionFailedUpdate DaemonSetConditionType = "FailedUpdate"
+	DaemonSetConditionFailedUpdate = "FailedUpdate"
 	// DaemonSetConditionNoMatchingNodes is True while no node of the cluster should have a pod; the message says what the
 	// nodes lack.
-	DaemonSetConditionNoMatchingNodes DaemonSetConditionType = "NoMatchingNodes"
+	DaemonSetConditionNoMatchingNodes = "NoMatchingNodes"
 )
-
-// DaemonSetCondition is one thing that is true, false or unknown about a DaemonSet.
-type DaemonSetCondition struct {
-	// Type names the condition.
-	Type DaemonSetConditionType `json:"type"`
-
-	// Status is True, False or Unknown.
-	Status corev1.ConditionStatus `json:"status"`
-
-	// LastTransitionTime is when the status last changed.
-	//
-	// +optional
-	LastTransitionTime metav1.Time `json:"lastTransitionTime,omitzero"`
-
-	// Reason is one word for programs.
-	//
-	// +optional
-	Reason string `json:"reason,omitempty"`
-
-	// Message is one sentence for people: what is the matter, and what they can do.
-	//
-	// +optional
-	Message string `json:"message,omitempty"`
-}
