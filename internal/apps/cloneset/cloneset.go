@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/workload/pull"
 	"github.com/holdfast-io/holdfast/internal/workload/report"
 	"github.com/holdfast-io/holdfast/internal/workload/share"
+	"github.com/holdfast-io/holdfast/internal/workload/watch"
 )
 
 func kind() schema.GroupVersionKind { return appsv1beta1.SchemeGroupVersion.WithKind("CloneSet") }
@@ -144,7 +145,7 @@ func source(cs *appsv1beta1.CloneSet) (workload.Source, error) {
 // Watches are the kinds whose events concern a CloneSet.
 func (r *Reconciler) Watches() []reconcile.Watch {
 	return []reconcile.Watch{
-		{Object: &corev1.Pod{}, Map: r.podOwners(reconcile.Owner(GroupKind()))},
+		{Object: &corev1.Pod{}, Map: watch.Pods(GroupKind(), r.selecting)},
 		{Object: &corev1.PersistentVolumeClaim{}},
 	}
 }
