@@ -131,7 +131,7 @@ func extra() map[string]string {
 // meant something is valid here.
 func stricter() map[string]string {
 	const closed = "a value that means nothing would be accepted and ignored"
-	return map[string]string{
+	return nested(map[string]string{
 		"StatefulSet v1beta1 spec.podManagementPolicy enum(OrderedReady|Parallel)":                                            closed,
 		"StatefulSet v1beta1 spec.updateStrategy.type enum(RollingUpdate|OnDelete)":                                           closed,
 		"StatefulSet v1beta1 spec.updateStrategy.rollingUpdate.podUpdatePolicy enum(ReCreate|InPlaceIfPossible|InPlaceOnly)":  closed,
@@ -177,7 +177,16 @@ func stricter() map[string]string {
 		"DaemonSet v1alpha1 spec.updateStrategy.rollingUpdate.rollingUpdateType enum(Standard|InPlaceIfPossible)": closed,
 		"BroadcastJob v1alpha1 spec.completionPolicy.type enum(Always|Never)":                                     closed,
 		"BroadcastJob v1alpha1 spec.failurePolicy.type enum(FailFast|Continue|Pause)":                             closed,
-	}
+
+		"AdvancedCronJob v1beta1 spec.template.imageListPullJobTemplate.spec.completionPolicy.type enum(Always|Never)":  closed,
+		"AdvancedCronJob v1beta1 spec.template.imageListPullJobTemplate.spec.imagePullPolicy enum(Always|IfNotPresent)": closed,
+		"UnitedDeployment v1alpha1 spec.topology.subsets listmap(name)":                                                 "two subsets of one name would fight over one workload",
+		"UnitedDeployment v1alpha1 status.conditions[].status required":                                                 "written by us alone",
+		"UnitedDeployment v1alpha1 status.conditions[].type required":                                                   "written by us alone",
+		"UnitedDeployment v1beta1 spec.topology.subsets listmap(name)":                                                  "two subsets of one name would fight over one workload",
+		"UnitedDeployment v1beta1 status.conditions[].status required":                                                  "written by us alone",
+		"UnitedDeployment v1beta1 status.conditions[].type required":                                                    "written by us alone",
+	})
 }
 
 // facts reads a table of the contract: one map per line, by the names in its first line.
