@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/holdfast-io/holdfast/e2e/cluster"
 )
 
 // options are the flags.
@@ -56,12 +58,12 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	if o.down {
-		defer func() { err = firstOf(err, c.stop()) }()
+		defer func() { err = firstOf(err, c.Discard()) }()
 	}
-	if err := c.installHoldfast(ctx); err != nil {
+	if err := installHoldfast(ctx, c); err != nil {
 		return err
 	}
-	defer c.stopOperator()
+	defer c.StopOperator()
 	s, err := newStage(c)
 	if err != nil {
 		return err
@@ -73,8 +75,10 @@ func run(ctx context.Context, o options) (err error) {
 			return err
 		}
 	}
-	say("All of it was seen, in %s.", time.Since(begun).Round(time.Second))
-	c.goOn()
+	cluster.Say("All of it was seen, in %s.", time.Since(begun).Round(time.Second))
+	if !o.down {
+		goOn(c)
+	}
 	return nil
 }
 
@@ -86,9 +90,3 @@ func firstOf(errs ...error) error {
 	}
 	return nil
 }
-
-// say prints one line of the story.
-func say(format string, args ...any) { fmt.Fprintf(os.Stdout, "\n"+format+"\n", args...) }
-
-// saw prints one thing that was observed.
-func saw(format string, args ...any) { fmt.Fprintf(os.Stdout, "  "+format+"\n", args...) }

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,62 +11,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
-	"github.com/holdfast-io/holdfast/internal/operator"
+	"github.com/holdfast-io/holdfast/e2e/cluster"
+	"github.com/holdfast-io/holdfast/internal/pod"
 )
 
-func newClient(kubeconfig string) (client.WithWatch, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("read the kubeconfig %s: %w", kubeconfig, err)
-	}
-	scheme, err := operator.NewScheme()
-	if err != nil {
-		return nil, err
-	}
-	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, fmt.Errorf("make the client: %w", err)
-	}
-	return c, nil
-}
-
-// countRealNodes counts the nodes that a kubelet runs.
-func countRealNodes(ctx context.Context, c client.Client) (int, error) {
-	var nodes corev1.NodeList
-	if err := c.List(ctx, &nodes); err != nil {
-		return 0, fmt.Errorf("list the nodes: %w", err)
-	}
-	count := 0
-	for _, n := range nodes.Items {
-		if strings.HasPrefix(n.Status.NodeInfo.ContainerRuntimeVersion, "containerd://") {
-			count++
-		}
-	}
-	return count, nil
-}
-
-// until looks again and again, four times a second, until done.
+// until waits until done.
 func (s *stage) until(ctx context.Context, what string, done func() (bool, error)) error {
-	ticker := time.NewTicker(250 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		ok, err := done()
-		if err != nil {
-			return fmt.Errorf("wait until %s: %w", what, err)
-		}
-		if ok {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait until %s: %w (`holdfast why cloneset/web` says what it waits for)", what, ctx.Err())
-		case <-ticker.C:
-		}
-	}
+	return cluster.Until(ctx, what, " (`holdfast why cloneset/web` says what it waits for)", done)
 }
 
 // settled waits until the CloneSet is as its spec asks.
@@ -96,31 +47,17 @@ func (s *stage) patch(ctx context.Context, operations string) error {
 
 // pods are the pods of the set that are not on their way out.
 func (s *stage) pods(ctx context.Context) (map[types.UID]*corev1.Pod, error) {
-	var list corev1.PodList
-	if err := s.client.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{"app": name}); err != nil {
-		return nil, fmt.Errorf("list the pods: %w", err)
-	}
-	pods := map[types.UID]*corev1.Pod{}
-	for i := range list.Items {
-		if list.Items[i].DeletionTimestamp == nil {
-			pods[list.Items[i].UID] = &list.Items[i]
-		}
-	}
-	return pods, nil
-}
-
-func sorted(pods map[types.UID]*corev1.Pod) []*corev1.Pod {
-	return slices.SortedFunc(maps.Values(pods), func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
+	return cluster.Pods(ctx, s.client, namespace, map[string]string{"app": name})
 }
 
 // served asks every pod for its page, through the API server.
 func (s *stage) served(ctx context.Context, pods map[types.UID]*corev1.Pod, want string) error {
-	if s.cluster.simulated > 0 {
+	if s.cluster.Simulated > 0 {
 		return nil // nothing runs there
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", s.cluster.kubeconfig)
+	config, err := s.cluster.Config()
 	if err != nil {
-		return fmt.Errorf("read the kubeconfig: %w", err)
+		return err
 	}
 	clientset, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -135,7 +72,7 @@ func (s *stage) served(ctx context.Context, pods map[types.UID]*corev1.Pod, want
 			return fmt.Errorf("pod %s serves a page without %q: %s", p.Name, want, page)
 		}
 	}
-	saw("every pod serves the page of %s", want)
+	cluster.Saw("every pod serves the page of %s", want)
 	return nil
 }
 
@@ -190,20 +127,22 @@ func (a *awayTimes) note(p *corev1.Pod, now time.Time) {
 	switch {
 	case !seen:
 		a.known[p.UID] = current
-	case !away && (current.generation != known.generation || !isReady(p)):
+	case !away && (current.generation != known.generation || !pod.Ready(p)):
 		a.since[p.UID] = now
 		a.highest = max(a.highest, len(a.since))
-	case away && isReady(p) && current.containerID != known.containerID:
+	case away && pod.Ready(p) && current.containerID != known.containerID:
 		a.total[p.UID] += now.Sub(begun)
 		a.known[p.UID] = current
 		delete(a.since, p.UID)
 	}
 }
 
-func isReady(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
+// container is the status of a container, empty while there is none.
+func container(p *corev1.Pod, name string) corev1.ContainerStatus {
+	if status := pod.Container(p, name); status != nil {
+		return *status
+	}
+	return corev1.ContainerStatus{}
 }
 
 func (a *awayTimes) most() int {
@@ -215,8 +154,8 @@ func (a *awayTimes) most() int {
 func (a *awayTimes) print(pods map[types.UID]*corev1.Pod) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, p := range sorted(pods) {
-		saw("pod %s was away for %.1f s at most, from the change of its image until it was ready again", p.Name, a.total[p.UID].Seconds())
+	for _, p := range cluster.Sorted(pods) {
+		cluster.Saw("pod %s was away for %.1f s at most, from the change of its image until it was ready again", p.Name, a.total[p.UID].Seconds())
 	}
 }
 
@@ -224,5 +163,3 @@ func (a *awayTimes) stop() {
 	a.events.Stop()
 	<-a.done
 }
-
-func since(t time.Time) time.Duration { return time.Since(t).Round(100 * time.Millisecond) }

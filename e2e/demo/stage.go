@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/e2e/cluster"
 )
 
 const (
@@ -30,12 +31,12 @@ const (
 
 // stage is where the demo plays.
 type stage struct {
-	cluster *cluster
+	cluster *cluster.Local
 	client  client.WithWatch
 }
 
-func newStage(c *cluster) (*stage, error) {
-	client, err := newClient(c.kubeconfig)
+func newStage(c *cluster.Local) (*stage, error) {
+	client, err := c.Client()
 	return &stage{cluster: c, client: client}, err
 }
 
@@ -75,7 +76,7 @@ func cloneSet() *appsv1beta1.CloneSet {
 
 // create applies the CloneSet and waits for its pods.
 func (s *stage) create(ctx context.Context) error {
-	say("Creating CloneSet %s: 3 pods, each with nginx (%s) and a second container.", name, nginx1)
+	cluster.Say("Creating CloneSet %s: 3 pods, each with nginx (%s) and a second container.", name, nginx1)
 	old := cloneSet()
 	if err := s.client.Delete(ctx, old, client.PropagationPolicy(metav1.DeletePropagationForeground)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete the CloneSet of an earlier run: %w", err)
@@ -100,13 +101,13 @@ func (s *stage) create(ctx context.Context) error {
 	if err := s.settled(ctx); err != nil {
 		return err
 	}
-	saw("all 3 pods are available after %s", since(begun))
+	cluster.Saw("all 3 pods are available after %s", cluster.Since(begun))
 	return s.table(ctx)
 }
 
 // updateInPlace changes the image and holds each pod against what it was.
 func (s *stage) updateInPlace(ctx context.Context) error {
-	say("Updating the image of nginx in place: %s -> %s, one pod away at a time.", nginx1, nginx2)
+	cluster.Say("Updating the image of nginx in place: %s -> %s, one pod away at a time.", nginx1, nginx2)
 	before, err := s.pods(ctx)
 	if err != nil {
 		return err
@@ -123,7 +124,7 @@ func (s *stage) updateInPlace(ctx context.Context) error {
 	if err := s.settled(ctx); err != nil {
 		return err
 	}
-	took := since(begun)
+	took := cluster.Since(begun)
 	after, err := s.pods(ctx)
 	if err != nil {
 		return err
@@ -131,22 +132,22 @@ func (s *stage) updateInPlace(ctx context.Context) error {
 	if err := changedInPlace(before, after, nginx2); err != nil {
 		return err
 	}
-	saw("every pod kept its uid, its IP and its node; only its container nginx restarted, once; done after %s", took)
+	cluster.Saw("every pod kept its uid, its IP and its node; only its container nginx restarted, once; done after %s", took)
 	away.print(after)
 	if most := away.most(); most > 1 {
 		return fmt.Errorf("%d pods were away at a time, although maxUnavailable is 1", most)
 	}
-	saw("never was more than one pod away")
+	cluster.Saw("never was more than one pod away")
 	return s.served(ctx, after, "version 2")
 }
 
 func (s *stage) scale(ctx context.Context) error {
-	say("Scaling to 5.")
+	cluster.Say("Scaling to 5.")
 	before, err := s.pods(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.cluster.holdfast(ctx, "scale", "cloneset/web", "--replicas", "5"); err != nil {
+	if err := s.cluster.Holdfast(ctx, "scale", "cloneset/web", "--replicas", "5"); err != nil {
 		return err
 	}
 	if err := s.settled(ctx); err != nil {
@@ -164,20 +165,20 @@ func (s *stage) scale(ctx context.Context) error {
 			return fmt.Errorf("pod %s is gone, although only pods were to be added", p.Name)
 		}
 	}
-	saw("5 pods are available, the 3 from before among them")
+	cluster.Saw("5 pods are available, the 3 from before among them")
 	return nil
 }
 
 func (s *stage) rollBack(ctx context.Context) error {
-	say("Rolling back, in place again.")
+	cluster.Say("Rolling back, in place again.")
 	before, err := s.pods(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.cluster.holdfast(ctx, "rollout", "undo", "cloneset/web"); err != nil {
+	if err := s.cluster.Holdfast(ctx, "rollout", "undo", "cloneset/web"); err != nil {
 		return err
 	}
-	if err := s.cluster.holdfast(ctx, "rollout", "status", "cloneset/web", "--timeout", "1m"); err != nil {
+	if err := s.cluster.Holdfast(ctx, "rollout", "status", "cloneset/web", "--timeout", "1m"); err != nil {
 		return err
 	}
 	after, err := s.pods(ctx)
@@ -187,7 +188,7 @@ func (s *stage) rollBack(ctx context.Context) error {
 	if err := changedInPlace(before, after, nginx1); err != nil {
 		return err
 	}
-	saw("all 5 pods run %s again, and are the same pods", nginx1)
+	cluster.Saw("all 5 pods run %s again, and are the same pods", nginx1)
 	return s.served(ctx, after, "version 1")
 }
 
@@ -203,7 +204,7 @@ func (s *stage) deleteOne(ctx context.Context) error {
 			chosen = p
 		}
 	}
-	say("Deleting one chosen pod, %s, by the label %s: it counts against maxUnavailable as an update does.",
+	cluster.Say("Deleting one chosen pod, %s, by the label %s: it counts against maxUnavailable as an update does.",
 		chosen.Name, appsv1beta1.SpecifiedDelete)
 	body := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"true"}}}`, appsv1beta1.SpecifiedDelete)
 	if err := s.client.Patch(ctx, chosen, client.RawPatch(types.MergePatchType, body)); err != nil {
@@ -231,13 +232,13 @@ func (s *stage) deleteOne(ctx context.Context) error {
 	if kept != 4 {
 		return fmt.Errorf("%d pods stayed, want the 4 that were not chosen", kept)
 	}
-	saw("it is gone, another took its place, and the 4 others stayed")
+	cluster.Saw("it is gone, another took its place, and the 4 others stayed")
 	return nil
 }
 
 func (s *stage) show(ctx context.Context) error {
-	say("How it stands:")
-	return s.cluster.holdfast(ctx, "get", "cloneset/web")
+	cluster.Say("How it stands:")
+	return s.cluster.Holdfast(ctx, "get", "cloneset/web")
 }
 
 // changedInPlace checks that each pod is the one it was, but for one restart of nginx with the image.
@@ -266,15 +267,6 @@ func changedInPlace(before, after map[types.UID]*corev1.Pod, image string) error
 	return errors.Join(wrong...)
 }
 
-func container(p *corev1.Pod, name string) corev1.ContainerStatus {
-	for _, status := range p.Status.ContainerStatuses {
-		if status.Name == name {
-			return status
-		}
-	}
-	return corev1.ContainerStatus{}
-}
-
 // table prints the pods.
 func (s *stage) table(ctx context.Context) error {
 	pods, err := s.pods(ctx)
@@ -283,7 +275,7 @@ func (s *stage) table(ctx context.Context) error {
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "  POD\tUID\tIP\tNODE\tNGINX\tRESTARTS")
-	for _, p := range sorted(pods) {
+	for _, p := range cluster.Sorted(pods) {
 		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%d\n",
 			p.Name, p.UID, p.Status.PodIP, p.Spec.NodeName, p.Spec.Containers[0].Image, container(p, "nginx").RestartCount)
 	}
