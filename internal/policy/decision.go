@@ -90,7 +90,7 @@ func forPod(now time.Time, r disruption.Request) Decision {
 func (d *Decision) Judged(v disruption.Verdict) {
 	d.Guard, d.Reason, d.Notes = v.Guard, v.Reason, v.Notes
 	if v.Outcome == disruption.Deny {
-		d.Outcome, d.Message = Denied, shorten(v.Message)
+		d.Outcome, d.Message = Denied, v.Message
 		if v.After > 0 {
 			d.Free = d.Time.Add(v.After).Truncate(time.Second)
 		}
@@ -99,7 +99,7 @@ func (d *Decision) Judged(v disruption.Verdict) {
 
 // failed fills in why no guard could decide.
 func (d *Decision) failed(err error) {
-	d.Outcome, d.Reason, d.Message = Failed, "Error", shorten(err.Error())
+	d.Outcome, d.Reason, d.Message = Failed, "Error", err.Error()
 }
 
 // GuardKind is the kind of the guard without the name of its object, which metrics can afford.

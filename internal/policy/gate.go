@@ -62,7 +62,7 @@ func (g *Gate) Decide(ctx context.Context, r disruption.Request) (disruption.Ver
 	}
 	d.Judged(v)
 	if glass != "" {
-		d.BreakGlass, d.Message = glass, shorten(v.Message)
+		d.BreakGlass, d.Message = glass, v.Message
 	}
 	return v, g.Journal.Note(d, r.DryRun), nil
 }

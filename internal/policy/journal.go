@@ -88,8 +88,8 @@ func NewJournal(sink Sink, m *Metrics, c clock.WithTicker, log logr.Logger, repl
 	}
 }
 
-// Note takes a decision in, without any I/O, and returns it as it is kept: a repetition has the id of the first. A dry run
-// leaves no trace here.
+// Note takes a decision in, without any I/O, and returns it with the id that it is kept under: a repetition has that of the
+// first. A dry run leaves no trace here.
 func (j *Journal) Note(d Decision, dryRun bool) Decision {
 	if j == nil || dryRun {
 		return d
@@ -97,13 +97,13 @@ func (j *Journal) Note(d Decision, dryRun bool) Decision {
 	if j.metrics != nil {
 		j.metrics.decisions.WithLabelValues(d.GuardKind(), d.Operation, string(d.Outcome), d.Reason).Inc()
 	}
-	d.Replica = j.replica
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	key := d.key()
 	if i, waits := j.at[key]; waits {
 		j.pending[i].repeated(d.Time)
-		return j.pending[i]
+		d.ID = j.pending[i].ID
+		return d
 	}
 	if first, known := j.former[key]; known && d.Time.Sub(first.since) < repeatWindow {
 		if first.again.Times == 0 {
@@ -111,7 +111,8 @@ func (j *Journal) Note(d Decision, dryRun bool) Decision {
 		}
 		first.again.Times++
 		first.again.Until = d.Time
-		return first.again
+		d.ID = first.again.ID
+		return d
 	}
 	if len(j.pending) >= maxPending {
 		if j.metrics != nil {
@@ -119,7 +120,9 @@ func (j *Journal) Note(d Decision, dryRun bool) Decision {
 		}
 		return d
 	}
-	j.keep(d)
+	kept := d
+	kept.Message, kept.Replica = shorten(d.Message), j.replica
+	j.keep(kept)
 	return d
 }
 

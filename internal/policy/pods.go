@@ -171,18 +171,18 @@ func (p *Pods) decide(ctx context.Context, req ctrl.Request, r disruption.Reques
 	if err != nil {
 		err = fmt.Errorf("%s is not decided, and so not done: %w", r, err)
 		if r.Operation == disruption.Evict {
-			return annotated(later(err), d)
+			return Annotated(later(err), d)
 		}
-		return annotated(ctrl.Errored(http.StatusInternalServerError, err), d)
+		return Annotated(ctrl.Errored(http.StatusInternalServerError, err), d)
 	}
 	if v.Outcome == disruption.Allow {
 		response := ctrl.Allowed("")
 		if d.BreakGlass != "" {
 			response = response.WithWarnings(v.Message)
 		}
-		return annotated(response, d)
+		return Annotated(response, d)
 	}
-	return annotated(denied(r.Operation, fmt.Sprintf("%s (decision %s)", v.Message, d.ID)), d)
+	return Annotated(denied(r.Operation, fmt.Sprintf("%s (decision %s)", v.Message, d.ID)), d)
 }
 
 // denied is 403, but for evictions 429: that is what kubectl drain tries again after. There is no retryAfterSeconds in it:
@@ -202,8 +202,8 @@ func later(err error) ctrl.Response {
 	return denied(disruption.Evict, err.Error())
 }
 
-// annotated puts the decision into the audit log of the API server, which knows the addresses.
-func annotated(response ctrl.Response, d Decision) ctrl.Response {
+// Annotated puts the decision into the audit log of the API server, which knows the addresses.
+func Annotated(response ctrl.Response, d Decision) ctrl.Response {
 	notes := map[string]string{"decision": d.ID, "outcome": string(d.Outcome)}
 	for key, value := range map[string]string{
 		"guard": d.Guard, "reason": d.Reason, "message": d.Message, "break-glass": d.BreakGlass, "workload": d.Workload,
