@@ -224,16 +224,9 @@ func (p *pass) claims(ctx context.Context) {
 // grow brings claims to the size that their template asks for.
 func (p *pass) grow(ctx context.Context) {
 	for _, growth := range claim.Grown(p.src.Owner.GetName(), p.src.Claims, p.state.Claims) {
-		body := fmt.Appendf(nil, `{"spec":{"resources":{"requests":{"storage":%q}}}}`, growth.Size.String())
-		fresh := &corev1.PersistentVolumeClaim{}
-		fresh.Namespace, fresh.Name = growth.Claim.Namespace, growth.Claim.Name
-		if err := p.engine.Client.Patch(ctx, fresh, client.RawPatch("application/merge-patch+json", body)); err != nil {
-			p.failed(true, fmt.Errorf("grow claim %s/%s to %s as its template asks (its storage class must allow expansion): %w",
-				fresh.Namespace, fresh.Name, growth.Size.String(), err))
-			continue
+		if err := p.engine.GrowClaim(ctx, p.src.Owner, growth); err != nil {
+			p.failed(true, err)
 		}
-		p.memory.wrote(claimKind(), fresh.ResourceVersion)
-		reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulResizePVC", "grew claim %s to %s", fresh.Name, growth.Size.String())
 	}
 }
 

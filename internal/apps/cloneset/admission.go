@@ -64,7 +64,7 @@ func (v *validator) Validate(ctx context.Context, old, cs *appsv1beta1.CloneSet)
 	if old != nil {
 		before = ptr.To(judged(old))
 	}
-	rolling := ptr.Deref(cs.Spec.UpdateStrategy.RollingUpdate, appsv1beta1.RollingUpdateCloneSetStrategy{})
+	rolling := rollingOf(cs)
 	errs = append(errs, judge.Selector(w)...)
 	errs = append(errs, judge.Claims(before, w)...)
 	errs = append(errs, validateLimits(cs)...)

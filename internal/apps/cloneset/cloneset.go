@@ -11,10 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
-	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 	"github.com/holdfast-io/holdfast/internal/workload"
 	"github.com/holdfast-io/holdfast/internal/workload/pull"
@@ -29,19 +27,7 @@ func kind() schema.GroupVersionKind { return appsv1beta1.SchemeGroupVersion.With
 func GroupKind() schema.GroupKind { return kind().GroupKind() }
 
 // Deps are what the room needs from the operator.
-type Deps struct {
-	// Client reads from the cache and writes to the API server.
-	Client client.Client
-	// Live reads from the API server.
-	Live client.Reader
-	// Position of the cache.
-	Position workload.Position
-	Clock    clock.PassiveClock
-	// Guard is asked before a pod is taken away; nil: nobody is.
-	Guard disruption.Asker
-	// Turns are shared with whoever else changes pods of CloneSets; nil: nobody does.
-	Turns *disruption.Turns
-}
+type Deps = workload.Deps
 
 // What keeping CloneSets takes. These lines stand apart: controller-gen does not see them in the comment of a declaration.
 
@@ -62,7 +48,7 @@ type Reconciler struct {
 
 // New makes the reconciler.
 func New(d Deps) *Reconciler {
-	engine := &workload.Engine{Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock, Guard: d.Guard, Turns: d.Turns}
+	engine := d.Engine()
 	return &Reconciler{
 		engine: engine,
 		puller: &pull.Puller{Client: d.Client, Wrote: engine.WrotePod, Clock: d.Clock},
@@ -95,27 +81,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, cs *appsv1beta1.CloneSet) (r
 		return r.stalled(cs, "InvalidStrategy", err)
 	}
 	err = r.engine.Act(ctx, src, state, &plan)
-	plan = r.predownload(ctx, cs, state, plan)
+	owner := pull.Owner{Object: cs, Kind: kind(), Template: &cs.Spec.Template}
+	r.puller.Ahead(ctx, owner, rollingOf(cs).InPlaceUpdateStrategy, state, &plan)
 	again := fillStatus(cs, state, plan, err, now)
 	if err != nil {
 		return reconcile.Result{}, report.Verdict(err)
 	}
 	return reconcile.After(again), nil
-}
-
-// predownload brings the images of changes that wait to the nodes, and adds to the plan what that waits for.
-func (r *Reconciler) predownload(ctx context.Context, cs *appsv1beta1.CloneSet, state workload.State, plan workload.Plan) workload.Plan {
-	var strategy *appsv1beta1.InPlaceUpdateStrategy
-	if rolling := cs.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
-		strategy = rolling.InPlaceUpdateStrategy
-	}
-	owner := pull.Owner{Object: cs, Kind: kind(), Template: &cs.Spec.Template}
-	held, again := r.puller.Bring(ctx, owner, pull.NewWish(strategy, state, plan))
-	plan.Held = append(plan.Held, held...)
-	if again > 0 && (plan.Again == 0 || again < plan.Again) {
-		plan.Again = again
-	}
-	return plan
 }
 
 // stalled says that nothing goes on until the user acts.

@@ -27,9 +27,13 @@ func decide(cs *appsv1beta1.CloneSet, state workload.State, now time.Time) (work
 	return workload.Limit(set, state, workload.Diff(set, state), now), nil
 }
 
+func rollingOf(cs *appsv1beta1.CloneSet) appsv1beta1.RollingUpdateCloneSetStrategy {
+	return ptr.Deref(cs.Spec.UpdateStrategy.RollingUpdate, appsv1beta1.RollingUpdateCloneSetStrategy{})
+}
+
 // setOf says what a CloneSet wants in the engine's words.
 func setOf(cs *appsv1beta1.CloneSet, state workload.State) (workload.Set, error) {
-	rolling := ptr.Deref(cs.Spec.UpdateStrategy.RollingUpdate, appsv1beta1.RollingUpdateCloneSetStrategy{})
+	rolling := rollingOf(cs)
 	limits, err := limitsOf(cs, rolling)
 	if err != nil {
 		return workload.Set{}, err
@@ -58,14 +62,7 @@ func setOf(cs *appsv1beta1.CloneSet, state workload.State) (workload.Set, error)
 	for _, name := range cs.Spec.ScaleStrategy.PodsToDelete {
 		set.Named[name] = true
 	}
-	switch {
-	case rolling.Paused:
-		set.Hold = appsv1beta1.HeldByPaused
-		set.HoldMessage = "the update is paused; set spec.updateStrategy.rollingUpdate.paused to false to go on"
-	case cs.Spec.UpdateStrategy.Type == appsv1beta1.OnDeleteCloneSetStrategyType:
-		set.Hold = appsv1beta1.HeldByOnDelete
-		set.HoldMessage = "the update strategy is OnDelete: each pod is updated when somebody deletes it"
-	}
+	set.Halt(rolling.Paused, cs.Spec.UpdateStrategy.Type == appsv1beta1.OnDeleteCloneSetStrategyType)
 	return set, nil
 }
 

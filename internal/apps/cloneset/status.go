@@ -105,7 +105,7 @@ func done(cs *appsv1beta1.CloneSet) bool {
 func progress(cs *appsv1beta1.CloneSet, all *report.Conditions, old appsv1beta1.CloneSetStatus, now time.Time) time.Duration {
 	s := &cs.Status
 	const kind = report.Progressing
-	rolling := ptr.Deref(cs.Spec.UpdateStrategy.RollingUpdate, appsv1beta1.RollingUpdateCloneSetStrategy{})
+	rolling := rollingOf(cs)
 	switch {
 	case rolling.Paused:
 		all.Set(kind, corev1.ConditionUnknown, appsv1beta1.CloneSetProgressPaused, "the update is paused", now)

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 	"github.com/holdfast-io/holdfast/internal/workload"
 )
@@ -69,6 +70,18 @@ func (p *Puller) recall(owner client.Object, revision string) *memory {
 		p.memories[key] = m
 	}
 	return m
+}
+
+// Ahead brings the images of changes that wait to the nodes, as far as the strategy asks for it, and adds to the plan what
+// stands in the way of that.
+func (p *Puller) Ahead(
+	ctx context.Context, o Owner, strategy *appsv1beta1.InPlaceUpdateStrategy, state workload.State, plan *workload.Plan,
+) {
+	held, again := p.Bring(ctx, o, NewWish(strategy, state, *plan))
+	plan.Held = append(plan.Held, held...)
+	if again > 0 && (plan.Again == 0 || again < plan.Again) {
+		plan.Again = again
+	}
 }
 
 // Bring gets on with what is wished. It returns what stands in the way, and when time alone will allow more. Nothing waits
