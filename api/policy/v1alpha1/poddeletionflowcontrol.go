@@ -137,6 +137,7 @@ type DeletionLimitRule struct {
 	// Interval is the length of the window, such as 10m or 24h: the limit holds for every stretch of time of that length, not
 	// only for those that begin on the hour. From 1s to 168h.
 	//
+	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="must be at least 1s: nothing can be limited in no time; give a positive duration such as 10m"
 	// +kubebuilder:validation:XValidation:rule="duration(self) <= duration('168h')",message="must be at most 168h (a week): longer windows are not remembered"
@@ -187,6 +188,7 @@ type DeletionCircuitBreaker struct {
 	//
 	// +optional
 	// +kubebuilder:default="1m"
+	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="must be from 1s to 24h"
 	Interval *metav1.Duration `json:"interval,omitempty"`
@@ -196,6 +198,7 @@ type DeletionCircuitBreaker struct {
 	//
 	// +optional
 	// +kubebuilder:default="10m"
+	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('168h')",message="must be from 1s to 168h (a week)"
 	CoolDown *metav1.Duration `json:"coolDown,omitempty"`
