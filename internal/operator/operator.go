@@ -134,6 +134,8 @@ func (p *process) run(ctx context.Context) error {
 	if p.figures != nil {
 		g.run(func(ctx context.Context) error { return serve(ctx, p.figures, metricsHandler(registries)) })
 	}
+	// It outlives the manager: what admission decides last is written down, too.
+	g.run(func(ctx context.Context) error { deps.guards.gate.Journal.Run(ctx); return nil })
 	if err := workload.Index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
@@ -238,20 +240,22 @@ func (p *process) deps(mgr manager.Manager) (Deps, error) {
 	if err != nil {
 		return Deps{}, err
 	}
-	guard, err := client.New(p.conn.client("admission", 100, 200), client.Options{Scheme: p.scheme})
+	// The guards read the pod of each eviction: a drain of many nodes must not wait for its own guard.
+	guard, err := client.New(p.conn.client("admission", 500, 1000), client.Options{Scheme: p.scheme})
 	if err != nil {
 		return Deps{}, fmt.Errorf("make the client of admission: %w", err)
 	}
-	return Deps{
+	d := Deps{
 		Manager: mgr, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Admission: guard, Scheme: p.scheme, Clock: p.clock, Log: p.log,
 		Position: &workload.CachePosition{Cache: mgr.GetCache()}, QPS: p.opts.QPS, Burst: p.opts.Burst,
-		Turns: disruption.NewTurns(),
+		SystemNamespace: p.opts.SystemNamespace, Turns: disruption.NewTurns(),
 		Frame: func(name string) reconcile.Options {
 			return reconcile.Options{
 				Name: name, Clock: p.clock, Recorder: recorder, Metrics: reconcileMetrics, Concurrency: p.opts.Concurrency,
 			}
 		},
-	}, nil
+	}
+	return d, p.guards(&d, recorder)
 }
 
 // serveAdmission starts the certificate's keeper and the server of the hooks.
@@ -285,16 +289,6 @@ func hooksOf(rooms []Room, deps Deps) []admission.Hook {
 		}
 	}
 	return hooks
-}
-
-// Hooks are the webhooks of the parts, for the manifests; nil names: of all.
-func Hooks(scheme *runtime.Scheme, parts ...string) []admission.Hook {
-	opts := Options{Enable: parts}
-	on, _, err := opts.parts(Rooms())
-	if err != nil {
-		return nil
-	}
-	return hooksOf(on, Deps{Scheme: scheme})
 }
 
 func address(l net.Listener) string {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -100,7 +101,8 @@ func (p *process) keeper(deps Deps, elected <-chan struct{}) (*admission.Keeper,
 			return nil, fmt.Errorf("read the address of admission: %w", err)
 		}
 		endpoint.Host = net.JoinHostPort(host, port)
-		targets = admission.Registered(c, ConfigurationName, hooksOf(p.on, deps), endpoint)
+		targets = slices.Concat(admission.Registered(c, ConfigurationName, hooksOf(p.on, deps), endpoint),
+			admission.Ensured(c, policiesOf(p.on, p.opts.SystemNamespace)))
 	}
 	for _, room := range p.on {
 		for _, crd := range room.CRDs {

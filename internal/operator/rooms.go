@@ -31,6 +31,8 @@ type Deps struct {
 	Position workload.Position
 	// Guard is asked by every engine before it takes a pod away.
 	Guard disruption.Asker
+	// SystemNamespace is the operator's own.
+	SystemNamespace string
 	// Turns are shared by all controllers that change pods.
 	Turns  *disruption.Turns
 	Scheme *runtime.Scheme
@@ -41,6 +43,8 @@ type Deps struct {
 	Burst int
 	// Frame are the options of the frame of the controller named name.
 	Frame func(name string) reconcile.Options
+
+	guards *guards
 }
 
 // Room is one part of the operator: a kind with its controller and its admission.
@@ -56,11 +60,18 @@ type Room struct {
 	// Hooks are the part's webhooks. It is also called with nothing but a Scheme, to write the manifests: a hook may use
 	// the other dependencies only when it is asked.
 	Hooks func(d Deps) []admission.Hook
+	// Guard of pods that the part is, asked in the order of the rooms; nil: it is none.
+	Guard func(d Deps) disruption.Guard
+	// Policies are admission policies that hold while the operator is away; nil: none.
+	Policies func(systemNamespace string) []client.Object
 }
 
 // Rooms is the one list of what the operator does. Whoever adds a kind adds it here.
 func Rooms() []Room {
-	return []Room{cloneSet()}
+	return []Room{
+		cloneSet(),
+		podGuard(), cascades(), breakGlass(),
+	}
 }
 
 func cloneSet() Room {

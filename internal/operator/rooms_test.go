@@ -39,7 +39,7 @@ func TestHooksAreWellNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{}
-	for _, hook := range Hooks(scheme) {
+	for _, hook := range Hooks(scheme, "holdfast-system") {
 		if errs := validation.IsFullyQualifiedName(nil, hook.Name); len(errs) > 0 {
 			t.Errorf("hook %q: %v", hook.Name, errs)
 		}

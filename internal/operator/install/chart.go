@@ -13,7 +13,7 @@ func PrintChart(w io.Writer) error {
 	o := Defaults()
 	// Words that no manifest holds by itself, to be replaced with the chart's values.
 	o.SystemNamespace, o.Image, o.Replicas = "chart-namespace", "chart-image", 424242
-	o.Only = []string{stepRBAC, stepOperator, stepWebhooks}
+	o.Only = []string{stepRBAC, stepOperator, stepPolicies, stepWebhooks}
 	var out bytes.Buffer
 	if err := Print(&out, o, "yaml"); err != nil {
 		return err

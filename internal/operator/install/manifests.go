@@ -57,7 +57,7 @@ func Manifests(o Options) ([]Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	hooks := operator.Hooks(scheme, o.Parts...)
+	hooks := operator.Hooks(scheme, o.SystemNamespace, o.Parts...)
 	var all []Manifest
 	add := func(step string, objects ...client.Object) {
 		for _, object := range objects {
@@ -72,6 +72,7 @@ func Manifests(o Options) ([]Manifest, error) {
 	add(stepCRDs, definitions...)
 	add(stepRBAC, access...)
 	add(stepOperator, secret(o), lease(o), service(o), budget(o), deployment(o))
+	add(stepPolicies, policies(o)...)
 	if config := admission.Mutating(operator.ConfigurationName, hooks, endpoint(o), nil); len(config.Webhooks) > 0 {
 		add(stepWebhooks, config)
 	}
@@ -180,6 +181,7 @@ func access(o Options) ([]client.Object, error) {
 			})
 		}
 	}
+	out = append(out, protectionRole(o, subject)...)
 	return append(out, flowSchema(o)), nil
 }
 

@@ -271,7 +271,7 @@ func TestHooksAreRegistered(t *testing.T) {
 		t.Fatal(err)
 	}
 	objects := printed(t, install.Defaults())
-	for _, hook := range operator.Hooks(scheme) {
+	for _, hook := range operator.Hooks(scheme, install.Defaults().SystemNamespace) {
 		kind := "ValidatingWebhookConfiguration/holdfast"
 		if hook.Mutating {
 			kind = "MutatingWebhookConfiguration/holdfast"

@@ -17,11 +17,12 @@ const (
 	stepNamespace = "namespace"
 	stepRBAC      = "rbac"
 	stepOperator  = "operator"
+	stepPolicies  = "policies"
 	stepWebhooks  = "webhooks"
 )
 
 func steps() []string {
-	return []string{stepCRDs, stepNamespace, stepRBAC, stepOperator, stepWebhooks}
+	return []string{stepCRDs, stepNamespace, stepRBAC, stepOperator, stepPolicies, stepWebhooks}
 }
 
 // Options of an installation.

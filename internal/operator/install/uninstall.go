@@ -52,7 +52,7 @@ func Remove(ctx context.Context, c client.Client, o RemoveOptions, w io.Writer) 
 			"Leave --delete-crds out to keep them, or give --delete-objects as well", left)
 	}
 	r := &remover{client: c, dryRun: o.DryRun, out: w}
-	if err := r.removeHooks(ctx); err != nil {
+	if err := r.removeHooks(ctx, o.SystemNamespace); err != nil {
 		return err
 	}
 	if o.DeleteObjects {
@@ -181,7 +181,13 @@ func (r *remover) remove(ctx context.Context, object client.Object) error {
 	return r.say("deleted %s", label)
 }
 
-func (r *remover) removeHooks(ctx context.Context) error {
+// removeHooks takes away what stands between users and the API server.
+func (r *remover) removeHooks(ctx context.Context, systemNamespace string) error {
+	for _, object := range operator.Policies(systemNamespace) {
+		if err := r.remove(ctx, object); err != nil {
+			return err
+		}
+	}
 	for _, object := range []client.Object{
 		&admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{},
 	} {
@@ -233,7 +239,7 @@ func (r *remover) removeObjects(ctx context.Context, counts kindCounts) error {
 func (r *remover) removeOwn(ctx context.Context, systemNamespace string) error {
 	o := Defaults()
 	o.SystemNamespace = systemNamespace
-	o.Only = []string{stepRBAC, stepOperator}
+	o.Only = []string{stepRBAC, stepOperator, stepPolicies}
 	manifests, err := Manifests(o)
 	if err != nil {
 		return err

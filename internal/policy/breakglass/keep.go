@@ -63,18 +63,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 	ticker := time.NewTicker(publishInterval)
 	defer ticker.Stop()
 	for {
+		if err := k.publish(ctx, k.deps.Clock.Now()); err != nil && ctx.Err() == nil {
+			logf.FromContext(ctx).Error(err, "break-glass: trying again", "in", publishInterval.String())
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			if k.isMissing(k.deps.Clock.Now()) {
-				continue
-			}
-			if err := k.publish(ctx, k.deps.Clock.Now()); meta.IsNoMatchError(err) {
-				k.setMissing(k.deps.Clock.Now().Add(missingInterval))
-			} else if err != nil && ctx.Err() == nil {
-				logf.FromContext(ctx).Error(err, "break-glass: trying again", "in", publishInterval.String())
-			}
 		}
 	}
 }
@@ -120,8 +115,13 @@ func tell(ctx context.Context, glass *v1alpha1.BreakGlass, changed bool) {
 // publish tells the admission policies whom to leave to the webhook, which knows what exactly is opened, and until when.
 func (k *Keeper) publish(ctx context.Context, now time.Time) error {
 	list := &v1alpha1.BreakGlassList{}
-	if err := k.deps.Client.List(ctx, list); err != nil {
-		return fmt.Errorf("list the BreakGlasses: %w", err)
+	if !k.isMissing(now) {
+		err := k.deps.Client.List(ctx, list)
+		if meta.IsNoMatchError(err) {
+			k.setMissing(now.Add(missingInterval)) // nobody is let through
+		} else if err != nil {
+			return fmt.Errorf("list the BreakGlasses: %w", err)
+		}
 	}
 	count := 0
 	for i := range list.Items {
@@ -137,6 +137,7 @@ func (k *Keeper) publish(ctx context.Context, now time.Time) error {
 	err := k.deps.Live.Get(ctx, client.ObjectKeyFromObject(config), config)
 	switch {
 	case apierrors.IsNotFound(err):
+		config.Labels = map[string]string{"app.kubernetes.io/managed-by": "holdfast", "app.kubernetes.io/name": "holdfast"}
 		config.Data = want
 		err = k.deps.Client.Create(ctx, config)
 	case err == nil && !maps.Equal(config.Data, want):

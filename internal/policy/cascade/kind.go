@@ -108,4 +108,6 @@ func protection(labels map[string]string) (label, value string) {
 	}
 }
 
-func groupKind(k metav1.GroupVersionKind) schema.GroupKind { return schema.GroupKind{Group: k.Group, Kind: k.Kind} }
+func groupKind(k metav1.GroupVersionKind) schema.GroupKind {
+	return schema.GroupKind{Group: k.Group, Kind: k.Kind}
+}

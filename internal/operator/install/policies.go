@@ -1,0 +1,49 @@
+package install
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/holdfast-io/holdfast/internal/operator"
+	"github.com/holdfast-io/holdfast/internal/policy/breakglass"
+)
+
+// policies are what the API server enforces by itself, and the ConfigMap that tells it who is let through: nobody yet. The
+// operator fills it, and an upgrade leaves what it holds.
+func policies(o Options) []client.Object {
+	all := operator.Policies(o.SystemNamespace, o.Parts...)
+	if len(all) == 0 {
+		return nil
+	}
+	return append([]client.Object{&corev1.ConfigMap{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: o.SystemNamespace, Name: breakglass.ConfigName},
+	}}, all...)
+}
+
+// protectionRole lets the deletion protection ask whether any object of a definition is left: it cannot know the kinds
+// beforehand, and RBAC knows no "all but". Reading more than their metadata is never done. It gives the account nothing that
+// it has not by the right to create pods in every namespace, which may mount whatever is there.
+func protectionRole(o Options, subjects []rbacv1.Subject) []client.Object {
+	if len(o.Parts) > 0 && !slices.Contains(o.Parts, "cascade") {
+		return nil
+	}
+	const role = "holdfast-deletion-protection"
+	return []client.Object{
+		&rbacv1.ClusterRole{
+			TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole"},
+			ObjectMeta: metav1.ObjectMeta{Name: role},
+			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"list"}}},
+		},
+		&rbacv1.ClusterRoleBinding{
+			TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRoleBinding"},
+			ObjectMeta: metav1.ObjectMeta{Name: role},
+			Subjects:   subjects,
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		},
+	}
+}
