@@ -117,7 +117,8 @@ type AdvancedCronJobSpec struct {
 
 // CronJobTemplate is the job to be started: exactly one of its fields is set.
 //
-// +kubebuilder:validation:XValidation:rule="!(has(self.broadcastJobTemplate) && has(self.imageListPullJobTemplate))",message="set exactly one of jobTemplate, broadcastJobTemplate and imageListPullJobTemplate"
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MaxProperties=1
 type CronJobTemplate struct {
 	// JobTemplate is a Job of Kubernetes (https://kubernetes.io/docs/concepts/workloads/controllers/job/).
 	//
@@ -202,10 +203,11 @@ type AdvancedCronJobStatus struct {
 	// +optional
 	Type CronJobType `json:"type,omitempty"`
 
-	// Active are the jobs that have not ended, the oldest first, ten of them at the most.
+	// Active are the jobs that have not ended, the oldest first, a hundred of them at the most.
 	//
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
 	Active []corev1.ObjectReference `json:"active,omitempty"`
 
 	// LastScheduleTime is the time, by the schedule, for which a job was started last.
@@ -217,6 +219,18 @@ type AdvancedCronJobStatus struct {
 	//
 	// +optional
 	NextScheduleTime *metav1.Time `json:"nextScheduleTime,omitempty"`
+
+	// SettledTime is up to when the times of the schedule are settled: a job was started for them, or they were missed for good,
+	// or the schedule was another one then.
+	//
+	// +optional
+	SettledTime *metav1.Time `json:"settledTime,omitempty"`
+
+	// ObservedSchedule is the schedule, with its time zone, that the times above speak of. When it changes, times that are over are
+	// settled: they were not times of the new schedule when they passed.
+	//
+	// +optional
+	ObservedSchedule string `json:"observedSchedule,omitempty"`
 
 	// Conditions say how the object is doing: Ready, Reconciling and Stalled, which follow kstatus
 	// (https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus).
