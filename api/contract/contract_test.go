@@ -75,6 +75,8 @@ func extra() map[string]string {
 		"UnitedDeployment status.held[].reason":                                       "",
 		"AdvancedCronJob status.observedGeneration":                                   "which spec the status speaks of",
 		"AdvancedCronJob status.nextScheduleTime":                                     "when it goes on",
+		"AdvancedCronJob status.settledTime":                                          "what was missed for good, and when the schedule was changed",
+		"AdvancedCronJob status.observedSchedule":                                     "the same",
 		"AdvancedCronJob status.conditions":                                           "kstatus",
 		"AdvancedCronJob status.conditions[]":                                         "",
 		"AdvancedCronJob status.conditions[].type":                                    "",

@@ -1,4 +1,3 @@
-// Package advancedcronjob starts the jobs of AdvancedCronJobs: each moment once, and never a storm of those that were missed.
 package advancedcronjob
 
 import (
