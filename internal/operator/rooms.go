@@ -69,7 +69,7 @@ type Room struct {
 // Rooms is the one list of what the operator does. Whoever adds a kind adds it here.
 func Rooms() []Room {
 	return []Room{
-		cloneSet(),
+		cloneSet(), advancedCronJob(),
 		podGuard(), cascades(), breakGlass(),
 	}
 }

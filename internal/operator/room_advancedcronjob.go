@@ -1,0 +1,22 @@
+package operator
+
+import (
+	"context"
+
+	"github.com/holdfast-io/holdfast/internal/admission"
+	"github.com/holdfast-io/holdfast/internal/apps/advancedcronjob"
+	"github.com/holdfast-io/holdfast/internal/reconcile"
+)
+
+func advancedCronJob() Room {
+	return Room{
+		Name: "advancedcronjob",
+		Help: "starts the jobs of AdvancedCronJobs",
+		CRDs: []string{"advancedcronjobs.apps.kruise.io"},
+		Start: func(_ context.Context, d Deps) error {
+			room := advancedcronjob.New(advancedcronjob.Deps{Client: d.Client, Live: d.Live, Clock: d.Clock})
+			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("advancedcronjob")), room.Watches()...)
+		},
+		Hooks: func(d Deps) []admission.Hook { return advancedcronjob.Hooks(d.Scheme, d.Admission) },
+	}
+}
