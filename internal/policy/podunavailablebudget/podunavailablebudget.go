@@ -1,0 +1,271 @@
+// Package podunavailablebudget keeps PodUnavailableBudgets: it answers, on every replica, whether a pod may go now, and
+// keeps the ledger of what was allowed true to what has happened since.
+package podunavailablebudget
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	policyv1beta1 "github.com/holdfast-io/holdfast/api/policy/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/reconcile"
+	"github.com/holdfast-io/holdfast/internal/workload"
+)
+
+const (
+	// How often a budget is looked at when nothing happens: what its workloads want may change without a pod's changing.
+	resync = 30 * time.Second
+	// How long a change of mere figures waits after a write.
+	figuresInterval = time.Second
+	// How long a decision waits for the cache to show what the ledger rests on, before it asks the API server.
+	catchUp = 200 * time.Millisecond
+	tick    = 5 * time.Millisecond
+)
+
+// Deps are what the room needs from the operator.
+type Deps struct {
+	// Client reads from the cache and writes to the API server.
+	Client client.Client
+	// Live reads from the API server.
+	Live client.Reader
+	// Admission reads and writes to the API server with connections of its own.
+	Admission client.Client
+	// Position of the cache.
+	Position workload.Position
+	Clock    clock.PassiveClock
+	Log      logr.Logger
+	// Recorder tells of denials; nil: nobody does.
+	Recorder record.EventRecorder
+	// Metrics count decisions; nil: nobody does.
+	Metrics *Metrics
+}
+
+// What keeping budgets takes. These lines stand apart: controller-gen does not see them in the comment of a declaration.
+
+// +kubebuilder:rbac:groups=policy.kruise.io,resources=podunavailablebudgets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=policy.kruise.io,resources=podunavailablebudgets/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apps,resources=replicasets;daemonsets,verbs=get
+// +kubebuilder:rbac:groups=apps,resources=deployments/scale;statefulsets/scale;replicasets/scale,verbs=get
+// +kubebuilder:rbac:groups="",resources=replicationcontrollers;replicationcontrollers/scale,verbs=get
+// +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apps.kruise.io,resources=statefulsets;uniteddeployments;daemonsets,verbs=get
+// +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets/scale;statefulsets/scale;uniteddeployments/scale,verbs=get
+
+// Keeper keeps budgets. It is safe for concurrent use.
+type Keeper struct {
+	deps Deps
+	// decide reads and writes as admission does, keep as the controller does.
+	decide, keep source
+	owners       owners
+
+	mu      sync.Mutex
+	budgets map[types.NamespacedName]*memo
+}
+
+// memo is what the keeper remembers of one budget.
+type memo struct {
+	// turn lets one decision at a time be made here; what other replicas decide meanwhile is seen by the resourceVersion.
+	turn chan struct{}
+	// written is the budget as our own last write returned it, wrote when that was.
+	written *policyv1beta1.PodUnavailableBudget
+	wrote   time.Time
+}
+
+// New makes the keeper.
+func New(d Deps) *Keeper {
+	k := &Keeper{deps: d, budgets: map[types.NamespacedName]*memo{}}
+	k.decide = source{reader: d.Admission, scales: d.Admission, owners: &k.owners}
+	k.keep = source{reader: d.Live, scales: d.Client, owners: &k.owners}
+	return k
+}
+
+// Forget drops what is remembered of a budget that is gone.
+func (k *Keeper) Forget(key types.NamespacedName) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.budgets, key)
+}
+
+func (k *Keeper) memo(key types.NamespacedName) *memo {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	m := k.budgets[key]
+	if m == nil {
+		m = &memo{turn: make(chan struct{}, 1)}
+		k.budgets[key] = m
+	}
+	return m
+}
+
+// take waits for the turn at a budget.
+func (m *memo) take(ctx context.Context) error {
+	select {
+	case m.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for other decisions on the same budget: %w", ctx.Err())
+	}
+}
+
+func (m *memo) done() { <-m.turn }
+
+// newest prefers what our own last write returned to a cache that has not seen that write yet.
+func (m *memo) newest(cached *policyv1beta1.PodUnavailableBudget) *policyv1beta1.PodUnavailableBudget {
+	if m.written != nil && m.written.UID == cached.UID && reconcile.Newer(m.written.ResourceVersion, cached.ResourceVersion) {
+		return m.written
+	}
+	m.written = nil
+	return cached
+}
+
+// Reconcile is one pass: observe, settle what is over, report. It writes the status itself, by compare-and-swap: decisions
+// are written to the same status, and none of them may get lost.
+func (k *Keeper) Reconcile(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget) (reconcile.Result, error) {
+	if pub.DeletionTimestamp != nil {
+		return reconcile.Result{}, nil
+	}
+	m := k.memo(client.ObjectKeyFromObject(pub))
+	if err := m.take(ctx); err != nil {
+		return reconcile.Result{}, err
+	}
+	defer m.done()
+	pub = m.newest(pub)
+	seen, err := k.observe(ctx, pub)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	after := pub.DeepCopy()
+	report(after, seen, k.deps.Clock.Now())
+	if again, hold := k.unhurried(m, pub, after); hold {
+		return reconcile.After(again), nil
+	}
+	if err := k.write(ctx, k.deps.Client, m, after); err != nil {
+		return reconcile.Result{}, err
+	}
+	tell(ctx, pub, after)
+	return reconcile.After(again(after, k.deps.Clock.Now())), nil
+}
+
+// observation is what a pass has seen of a budget.
+type observation struct {
+	scope    scope
+	guarded  guarded
+	open     []policyv1beta1.PodGrant
+	overlaps []string
+	invalid  error
+}
+
+func (k *Keeper) observe(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget) (observation, error) {
+	var o observation
+	if o.invalid = invalid(pub); o.invalid != nil {
+		return o, nil
+	}
+	var err error
+	if o.scope, err = k.keep.scope(ctx, pub); err != nil {
+		return o, err
+	}
+	if o.scope.problem != nil {
+		return o, nil
+	}
+	if !k.shows(ctx, pub.Status.PodsVersion) {
+		return o, reconcile.Wait(100*time.Millisecond, "the cache does not show the pods that the ledger rests on")
+	}
+	if o.guarded, err = k.cached(ctx, pub, o.scope); err != nil {
+		return o, err
+	}
+	if err = k.keep.wants(ctx, pub, &o.scope, &o.guarded); err != nil {
+		return o, err
+	}
+	if o.open, err = k.settle(ctx, pub, &o.guarded); err != nil {
+		return o, err
+	}
+	o.overlaps, err = k.overlaps(ctx, pub, o.guarded)
+	return o, err
+}
+
+// unhurried reports whether there is nothing to write, or nothing that cannot wait, and how long to wait then.
+func (k *Keeper) unhurried(m *memo, before, after *policyv1beta1.PodUnavailableBudget) (time.Duration, bool) {
+	now := k.deps.Clock.Now()
+	if !changed(before, after) {
+		return again(before, now), true
+	}
+	if left := figuresInterval - now.Sub(m.wrote); left > 0 && figuresOnly(before, after) {
+		return left, true
+	}
+	return 0, false
+}
+
+// write replaces the status, if nobody else has written since. A budget that is gone needs none.
+func (k *Keeper) write(ctx context.Context, c client.Client, m *memo, pub *policyv1beta1.PodUnavailableBudget) error {
+	if err := c.Status().Update(ctx, pub); err != nil {
+		m.written = nil
+		return fmt.Errorf("write the ledger of PodUnavailableBudget %s/%s: %w", pub.Namespace, pub.Name, err)
+	}
+	m.written, m.wrote = pub, k.deps.Clock.Now()
+	return nil
+}
+
+// tell makes events of what began or ended.
+func tell(ctx context.Context, before, after *policyv1beta1.PodUnavailableBudget) {
+	for _, kind := range []string{policyv1beta1.BudgetEnforced, policyv1beta1.BudgetOverlapping, policyv1beta1.BudgetBlocking} {
+		was, is := condition(before, kind), condition(after, kind)
+		if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason {
+			continue
+		}
+		switch bad := (is.Status == "True") != (kind == policyv1beta1.BudgetEnforced); {
+		case bad:
+			reconcile.Event(ctx, corev1.EventTypeWarning, is.Reason, "%s", is.Message)
+		case kind == policyv1beta1.BudgetEnforced:
+			reconcile.Event(ctx, corev1.EventTypeNormal, is.Reason, "%s", is.Message)
+		}
+	}
+}
+
+// NewMetrics registers the figures of the room with reg.
+func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
+	m := &Metrics{
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "holdfast_pub_decisions_total",
+			Help: "Decisions of PodUnavailableBudgets, by operation and outcome: allowed, denied or error.",
+		}, []string{"operation", "outcome"}),
+		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "holdfast_pub_conflicts_total",
+			Help: "Times that a decision was made again because another replica had decided meanwhile.",
+		}),
+	}
+	for _, c := range []prometheus.Collector{m.decisions, m.conflicts} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register the metrics of the budgets: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// Metrics are the figures of the room. Their labels are few and fixed.
+type Metrics struct {
+	decisions *prometheus.CounterVec
+	conflicts prometheus.Counter
+}
+
+func (m *Metrics) decided(operation, outcome string) {
+	if m != nil {
+		m.decisions.WithLabelValues(operation, outcome).Inc()
+	}
+}
+
+func (m *Metrics) conflict() {
+	if m != nil {
+		m.conflicts.Inc()
+	}
+}
