@@ -15,6 +15,7 @@ func (t *Table) Schema(newest map[string]any) (map[string]any, error) {
 	if err := t.root.schema(schema); err != nil {
 		return nil, fmt.Errorf("derive the schema of %s at %s: %w", t.kind.Name, t.kind.Old, err)
 	}
+	t.withoutLost(schema, "")
 	return schema, nil
 }
 

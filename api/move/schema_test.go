@@ -9,7 +9,9 @@ import (
 	"github.com/holdfast-io/holdfast/api/move"
 )
 
-const newest = `{"type":"object","properties":{"spec":{"type":"object","required":["name","strategy"],"properties":{
+// A rule about a field that the older version has no place for is not derived.
+const newest = `{"type":"object","properties":{"spec":{"type":"object","required":["name","strategy"],
+"x-kubernetes-validations":[{"rule":"!has(self.newest) || oldSelf.newest.size() > 0"},{"rule":"has(self.strategy)"}],"properties":{
 	"name":{"type":"string"},
 	"newest":{"type":"object"},
 	"items":{"type":"array","items":{"type":"object","properties":{"inner":{"type":"object","required":["new"],"properties":{"new":{"type":"integer"}}}}}},
@@ -21,7 +23,8 @@ const newest = `{"type":"object","properties":{"spec":{"type":"object","required
 	}}
 }}}}`
 
-const oldest = `{"type":"object","properties":{"spec":{"type":"object","required":["strategy"],"properties":{
+const oldest = `{"type":"object","properties":{"spec":{"type":"object","required":["strategy"],
+"x-kubernetes-validations":[{"rule":"has(self.strategy)"}],"properties":{
 	"items":{"type":"array","items":{"type":"object","required":["old"],"properties":{"inner":{"type":"object","properties":{}},"old":{"type":"integer"}}}},
 	"strategy":{"type":"object","required":["step"],"x-kubernetes-validations":[{"rule":"outer"},{"rule":"inner"}],"properties":{
 		"step":{"type":"integer"},
