@@ -248,7 +248,7 @@ func (p *process) deps(mgr manager.Manager) (Deps, error) {
 	d := Deps{
 		Manager: mgr, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Admission: guard, Scheme: p.scheme, Clock: p.clock, Log: p.log,
 		Position: &workload.CachePosition{Cache: mgr.GetCache()}, QPS: p.opts.QPS, Burst: p.opts.Burst,
-		SystemNamespace: p.opts.SystemNamespace, Turns: disruption.NewTurns(),
+		SystemNamespace: p.opts.SystemNamespace, Turns: disruption.NewTurns(), Figures: p.metrics,
 		Frame: func(name string) reconcile.Options {
 			return reconcile.Options{
 				Name: name, Clock: p.clock, Recorder: recorder, Metrics: reconcileMetrics, Concurrency: p.opts.Concurrency,

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,6 +32,8 @@ type Deps struct {
 	Position workload.Position
 	// Guard is asked by every engine before it takes a pod away.
 	Guard disruption.Asker
+	// Figures are what rooms register metrics of their own with.
+	Figures prometheus.Registerer
 	// SystemNamespace is the operator's own.
 	SystemNamespace string
 	// Turns are shared by all controllers that change pods.
@@ -70,6 +73,7 @@ type Room struct {
 func Rooms() []Room {
 	return []Room{
 		cloneSet(), advancedCronJob(),
+		podUnavailableBudget(),
 		podGuard(), cascades(), breakGlass(),
 	}
 }

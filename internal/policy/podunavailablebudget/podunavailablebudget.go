@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
@@ -59,7 +58,7 @@ type Deps struct {
 // +kubebuilder:rbac:groups=apps,resources=deployments/scale;statefulsets/scale;replicasets/scale,verbs=get
 // +kubebuilder:rbac:groups="",resources=replicationcontrollers;replicationcontrollers/scale,verbs=get
 // +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets,verbs=get;list;watch
-// +kubebuilder:rbac:groups=apps.kruise.io,resources=statefulsets;uniteddeployments;daemonsets,verbs=get
+// +kubebuilder:rbac:groups=apps.kruise.io,resources=statefulsets;uniteddeployments;daemonsets,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets/scale;statefulsets/scale;uniteddeployments/scale,verbs=get
 
 // Keeper keeps budgets. It is safe for concurrent use.
@@ -229,43 +228,5 @@ func tell(ctx context.Context, before, after *policyv1beta1.PodUnavailableBudget
 		case kind == policyv1beta1.BudgetEnforced:
 			reconcile.Event(ctx, corev1.EventTypeNormal, is.Reason, "%s", is.Message)
 		}
-	}
-}
-
-// NewMetrics registers the figures of the room with reg.
-func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
-	m := &Metrics{
-		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "holdfast_pub_decisions_total",
-			Help: "Decisions of PodUnavailableBudgets, by operation and outcome: allowed, denied or error.",
-		}, []string{"operation", "outcome"}),
-		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "holdfast_pub_conflicts_total",
-			Help: "Times that a decision was made again because another replica had decided meanwhile.",
-		}),
-	}
-	for _, c := range []prometheus.Collector{m.decisions, m.conflicts} {
-		if err := reg.Register(c); err != nil {
-			return nil, fmt.Errorf("register the metrics of the budgets: %w", err)
-		}
-	}
-	return m, nil
-}
-
-// Metrics are the figures of the room. Their labels are few and fixed.
-type Metrics struct {
-	decisions *prometheus.CounterVec
-	conflicts prometheus.Counter
-}
-
-func (m *Metrics) decided(operation, outcome string) {
-	if m != nil {
-		m.decisions.WithLabelValues(operation, outcome).Inc()
-	}
-}
-
-func (m *Metrics) conflict() {
-	if m != nil {
-		m.conflicts.Inc()
 	}
 }
