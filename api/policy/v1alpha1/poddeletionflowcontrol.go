@@ -139,6 +139,7 @@ type DeletionLimitRule struct {
 	//
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^-?([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="must be at least 1s: nothing can be limited in no time; give a positive duration such as 10m"
 	// +kubebuilder:validation:XValidation:rule="duration(self) <= duration('168h')",message="must be at most 168h (a week): longer windows are not remembered"
 	Interval metav1.Duration `json:"interval"`
@@ -190,6 +191,7 @@ type DeletionCircuitBreaker struct {
 	// +kubebuilder:default="1m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^-?([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="must be from 1s to 24h"
 	Interval *metav1.Duration `json:"interval,omitempty"`
 
@@ -200,6 +202,7 @@ type DeletionCircuitBreaker struct {
 	// +kubebuilder:default="10m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^-?([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('168h')",message="must be from 1s to 168h (a week)"
 	CoolDown *metav1.Duration `json:"coolDown,omitempty"`
 }

@@ -1,0 +1,347 @@
+package poddeletionflowcontrol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-io/holdfast/api/policy/v1alpha1"
+	"github.com/holdfast-io/holdfast/internal/disruption/flow"
+	"github.com/holdfast-io/holdfast/internal/reconcile"
+)
+
+const (
+	// spendable is how long a permit of a block, or one just written, may be handed out.
+	spendable = flow.Life - flow.Reply
+	// A block is renewed this long before it may no longer be spent.
+	renewAhead = 500 * time.Millisecond
+	// How many wishes may wait for a write: more come only from an attack, or while the API server is away.
+	maxQueue = 10_000
+	// How long counted deletions that nobody waits for, and denials, are gathered before they are written.
+	lazyWrite = 200 * time.Millisecond
+	noteWrite = time.Second
+)
+
+var (
+	errQueue = errors.New("too many deletions wait to be counted: try again in a few seconds")
+	errSlow  = errors.New("the deletion was counted too slowly for the API server to wait: try again, it is not counted twice")
+)
+
+// ask is a question whether one pod may go.
+type ask struct {
+	hash uint64
+	// force counts it, and never denies.
+	force bool
+	// here asks no other replica.
+	here bool
+	// about is what would be told of it.
+	about v1alpha1.DeletionDecision
+}
+
+// answer is what the book says.
+type answer struct {
+	Allowed bool
+	Reason  string
+	// Usage is the window that decided, or the fullest one.
+	Usage flow.Usage
+	// Until is when an open breaker closes, and Trips which opening that is.
+	Until time.Time
+	Trips int64
+	// Stamp of the permit; Fresh when there was none before.
+	Stamp int64
+	Fresh bool
+}
+
+// wish is a question that waits for a write.
+type wish struct {
+	ask
+
+	give   int64         // not a question: the permit with this stamp comes back
+	done   chan struct{} // nil: nobody waits
+	left   atomic.Bool   // whoever waited has left
+	answer answer
+	err    error
+}
+
+// permit is one that this replica has given.
+type permit struct {
+	stamp int64
+	until time.Time // asking again costs nothing before
+	// takes is how many requests rely on it. It comes back when all of them say so.
+	takes int
+	fresh bool
+	// there: the preferred replica has given it.
+	there bool
+}
+
+// block is what is left of the permits that this replica has set aside.
+type block struct {
+	open  bool
+	size  int
+	left  int
+	stamp int64
+	until time.Time
+	// spent are pods that got one and are not written down yet; the first writing of them are being so now.
+	spent   []uint64
+	writing int
+}
+
+// book answers for one policy on this replica. What it hands out is counted in the ledger before.
+type book struct {
+	keeper *Keeper
+	terms  atomic.Pointer[terms]
+	wake   chan struct{}
+	gone   chan struct{}
+
+	mu      sync.Mutex
+	view    *flow.Ledger // never changed, only replaced
+	version string
+	block   block
+	mine    map[uint64]*permit
+	queue   []*wish
+	lazy    time.Time // since when wishes wait that nobody waits for
+	notes   notes
+	demand  time.Time // when it was asked last
+	retryAt time.Time
+	seq     int64
+}
+
+func newBook(k *Keeper, t *terms) *book {
+	b := &book{keeper: k, wake: make(chan struct{}, 1), gone: make(chan struct{}), mine: map[uint64]*permit{}}
+	b.terms.Store(t)
+	return b
+}
+
+// stir has the scribe look.
+func (b *book) stir() {
+	select {
+	case b.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// see takes in what the cache shows, if it is news.
+func (b *book) see(l *flow.Ledger, version string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.view == nil || reconcile.Newer(version, b.version) {
+		b.view, b.version = l, version
+	}
+}
+
+// check answers from memory what take would certainly answer.
+func (b *book) check(a ask) (answer, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t, now := b.terms.Load(), b.keeper.now()
+	if a.force {
+		return b.usage(t, now), true
+	}
+	if p := b.mine[a.hash]; p != nil && now.Before(p.until) {
+		return answer{Allowed: true, Reason: ReasonAdmitted, Stamp: p.stamp}, true
+	}
+	return b.denied(a, t, now)
+}
+
+// take lets a pod go, if there is a permit for it: one it has, one set aside, one of the preferred replica, one written now.
+func (b *book) take(ctx context.Context, a ask) (answer, error) {
+	if a.force {
+		return b.count(a)
+	}
+	ans, decided, near := b.fromMemory(a)
+	if decided {
+		return ans, nil
+	}
+	if !near && !a.here {
+		if ans, ok := b.forward(ctx, a); ok {
+			return ans, nil
+		}
+	}
+	return b.write(ctx, &wish{ask: a, done: make(chan struct{})})
+}
+
+// fromMemory decides without I/O; near tells that this replica is the preferred one, or the only one it knows.
+func (b *book) fromMemory(a ask) (ans answer, decided, near bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t, now := b.terms.Load(), b.keeper.now()
+	b.demand = now
+	near = b.keeper.owner.near(now)
+	if p := b.mine[a.hash]; p != nil && now.Before(p.until) {
+		p.takes++
+		return answer{Allowed: true, Reason: ReasonAdmitted, Stamp: p.stamp}, true, near
+	}
+	if ans, no := b.denied(a, t, now); no {
+		return ans, true, near
+	}
+	if b.view == nil || b.block.left == 0 || !now.Before(b.block.until) {
+		return answer{}, false, near
+	}
+	if _, counted := b.view.Find(a.hash); counted {
+		return answer{}, false, near // its permit moves, instead of a second one being spent
+	}
+	b.block.left--
+	b.block.spent = append(b.block.spent, a.hash)
+	b.mine[a.hash] = &permit{stamp: b.block.stamp, until: b.block.until, takes: 1, fresh: true}
+	if b.block.left*2 <= b.block.size {
+		b.stir()
+	}
+	ans = b.usage(t, now)
+	ans.Stamp, ans.Fresh = b.block.stamp, true
+	return ans, true, near
+}
+
+// at is a local time as the ledger has it.
+func (b *book) at(now time.Time) int64 { return b.view.Now(b.keeper.ledgerTime(now)) }
+
+// denied tells whether no replica could allow it.
+func (b *book) denied(a ask, t *terms, now time.Time) (answer, bool) {
+	if b.view == nil || b.view.PolicyUID != t.uid {
+		return answer{}, false
+	}
+	at := b.at(now)
+	if until, open := b.view.Open(at, t.breaker, t.closed); open {
+		return answer{Reason: ReasonBreakerOpen, Until: until, Trips: b.view.Trips, Usage: fullest(b.view.Usage(at, t.rules))}, true
+	}
+	if b.view.Left(at, t.rules) > 0 || b.block.left > 0 && now.Before(b.block.until) {
+		return answer{}, false
+	}
+	if _, counted := b.view.Find(a.hash); counted {
+		return answer{}, false
+	}
+	if !a.here && !b.keeper.owner.near(now) && b.view.Aside(at, b.keeper.identity) > 0 {
+		return answer{}, false // the preferred replica may have one left
+	}
+	u, _ := flow.Binding(b.view.Usage(at, t.rules))
+	return answer{Reason: ReasonLimit, Usage: u}, true
+}
+
+// usage is the answer yes, with the figures.
+func (b *book) usage(t *terms, now time.Time) answer {
+	ans := answer{Allowed: true, Reason: ReasonAdmitted}
+	if b.view == nil || b.view.PolicyUID != t.uid {
+		return ans
+	}
+	at := b.at(now)
+	ans.Usage = fullest(b.view.Usage(at, t.rules))
+	if until, open := b.view.Open(at, t.breaker, t.closed); open {
+		ans.Reason, ans.Until, ans.Trips = ReasonBreakerOpen, until, b.view.Trips
+	} else if u, full := flow.Binding(b.view.Usage(at, t.rules)); full {
+		ans.Reason, ans.Usage = ReasonLimit, u
+	}
+	return ans
+}
+
+// fullest is the window with the least left.
+func fullest(all []flow.Usage) flow.Usage {
+	if u, full := flow.Binding(all); full {
+		return u
+	}
+	found := flow.Usage{}
+	for i, u := range all {
+		if i == 0 || u.Left < found.Left {
+			found = u
+		}
+	}
+	return found
+}
+
+// count writes a deletion down soon, and lets it pass.
+func (b *book) count(a ask) (answer, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.keeper.now()
+	ans := b.usage(b.terms.Load(), now)
+	if p := b.mine[a.hash]; p != nil && now.Before(p.until) {
+		return ans, nil
+	}
+	if len(b.queue) >= maxQueue {
+		b.keeper.metrics.uncounted(b.terms.Load().name)
+		return ans, nil
+	}
+	if ans.Reason != ReasonAdmitted {
+		a.about = told(a.about, ans, now, outcomeWouldDeny)
+	}
+	b.mine[a.hash] = &permit{until: now.Add(spendable)}
+	b.queue = append(b.queue, &wish{ask: a})
+	if b.lazy.IsZero() {
+		b.lazy = now
+	}
+	b.stir()
+	return ans, nil
+}
+
+// write has the scribe write, and waits.
+func (b *book) write(ctx context.Context, w *wish) (answer, error) {
+	b.mu.Lock()
+	full := len(b.queue) >= maxQueue
+	if !full {
+		b.queue = append(b.queue, w)
+	}
+	b.mu.Unlock()
+	if full {
+		return answer{}, errQueue
+	}
+	b.stir()
+	select {
+	case <-w.done:
+		return w.answer, w.err
+	case <-b.gone:
+		return answer{Allowed: true, Reason: ReasonAdmitted}, nil // the policy was deleted
+	case <-ctx.Done():
+		w.left.Store(true)
+		return answer{}, fmt.Errorf("count the deletion in PodDeletionLedger %s: %w", b.terms.Load().name, context.Cause(ctx))
+	}
+}
+
+// release gives a permit back, once nobody relies on it.
+func (b *book) release(ctx context.Context, hash uint64) {
+	b.mu.Lock()
+	p := b.mine[hash]
+	if p == nil || p.takes == 0 {
+		b.mu.Unlock()
+		return
+	}
+	p.takes--
+	if p.takes > 0 || !p.fresh {
+		b.mu.Unlock()
+		return
+	}
+	delete(b.mine, hash)
+	if p.there {
+		b.mu.Unlock()
+		b.giveThere(ctx, hash)
+		return
+	}
+	for i := b.block.writing; i < len(b.block.spent); i++ {
+		if b.block.spent[i] == hash {
+			b.block.spent = append(b.block.spent[:i], b.block.spent[i+1:]...)
+			b.block.left++
+			b.mu.Unlock()
+			return
+		}
+	}
+	if len(b.queue) < maxQueue {
+		b.queue = append(b.queue, &wish{ask: ask{hash: hash}, give: p.stamp})
+	}
+	b.mu.Unlock()
+	b.stir()
+}
+
+// note remembers a denial, to be written down and weighed by the breaker.
+func (b *book) note(a ask, ans answer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t, now := b.terms.Load(), b.keeper.now()
+	first := b.notes.denied == 0
+	b.notes.add(told(a.about, ans, now, outcomeDenied), now)
+	if ans.Reason == ReasonLimit && t.breaker != nil && b.notes.limited >= t.breaker.Denials {
+		b.notes.urgent = true
+	}
+	if first || b.notes.urgent {
+		b.stir()
+	}
+}

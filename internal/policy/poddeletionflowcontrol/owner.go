@@ -1,0 +1,163 @@
+package poddeletionflowcontrol
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+)
+
+const (
+	// LeaseName is the lease by which the replicas agree on a preferred one. Nothing but speed depends on it.
+	LeaseName = "holdfast-deletions"
+	// annotationAddress on the lease is where its holder is reached.
+	annotationAddress = "holdfast.io/address"
+
+	leaseDuration = 6 * time.Second
+	leaseRenewal  = 2 * time.Second
+	// How long nobody tries to reach a replica that did not answer.
+	unreachable = time.Second
+)
+
+// owner is the preferred replica: it sets permits aside, and the others ask it.
+type owner struct {
+	mu      sync.Mutex
+	until   time.Time // as long as we are it
+	peer    string    // the address of another one
+	avoid   time.Time // it does not answer: not before
+	version string    // of the lease when it was seen last
+	seen    time.Time // when that was
+}
+
+// mine tells whether this replica is the preferred one.
+func (o *owner) mine(now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return now.Before(o.until)
+}
+
+// near tells whether there is no other replica to ask.
+func (o *owner) near(now time.Time) bool {
+	_, ok := o.other(now)
+	return !ok
+}
+
+// other is the address of the preferred replica, when it is another one that answers.
+func (o *owner) other(now time.Time) (string, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.peer, o.peer != "" && !now.Before(o.until) && !now.Before(o.avoid)
+}
+
+// shun notes that the preferred replica does not answer.
+func (o *owner) shun(now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.avoid = now.Add(unreachable)
+}
+
+func (o *owner) set(until time.Time, peer string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.until, o.peer = until, peer
+}
+
+// campaign keeps the lease, or follows who has it, while there is a policy to keep.
+func (k *Keeper) campaign(ctx context.Context) {
+	if k.admission == nil {
+		return // a test says who it is
+	}
+	defer k.resign(context.WithoutCancel(ctx))
+	for ctx.Err() == nil {
+		if len(k.all()) > 0 {
+			k.measure(ctx)
+			if err := k.stand(ctx); err != nil && ctx.Err() == nil {
+				k.log.V(1).Info("the lease of the deletions was not renewed", "error", err.Error())
+			}
+		}
+		k.pause(ctx, leaseRenewal)
+	}
+}
+
+// stand renews the lease, takes one that has run out, or notes who has it.
+func (k *Keeper) stand(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaseRenewal)
+	defer cancel()
+	begun := k.now()
+	lease := &coordinationv1.Lease{}
+	err := k.admission.Get(ctx, types.NamespacedName{Namespace: k.system, Name: LeaseName}, lease)
+	if apierrors.IsNotFound(err) {
+		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: k.system, Name: LeaseName}}
+		k.claim(lease, begun)
+		if err = k.admission.Create(ctx, lease); err == nil {
+			k.owner.set(begun.Add(leaseDuration), "")
+		}
+		return err //nolint:wrapcheck // told by the caller
+	}
+	if err != nil {
+		return err //nolint:wrapcheck // told by the caller
+	}
+	holder := ptr.Deref(lease.Spec.HolderIdentity, "")
+	if holder != k.identity && holder != "" && !k.runOut(lease, begun) {
+		k.owner.set(time.Time{}, lease.Annotations[annotationAddress])
+		return nil
+	}
+	k.claim(lease, begun)
+	if err = k.admission.Update(ctx, lease); err == nil {
+		k.owner.set(begun.Add(leaseDuration), "")
+	}
+	return err //nolint:wrapcheck // told by the caller
+}
+
+// runOut tells whether the lease has not been renewed for its duration, by our own clock.
+func (k *Keeper) runOut(lease *coordinationv1.Lease, now time.Time) bool {
+	o := &k.owner
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.version != lease.ResourceVersion {
+		o.version, o.seen = lease.ResourceVersion, now
+	}
+	return now.Sub(o.seen) > leaseDuration
+}
+
+func (k *Keeper) claim(lease *coordinationv1.Lease, now time.Time) {
+	if lease.Annotations == nil {
+		lease.Annotations = map[string]string{}
+	}
+	delete(lease.Annotations, annotationAddress)
+	if k.address != nil && k.address() != "" {
+		lease.Annotations[annotationAddress] = k.address()
+	}
+	if ptr.Deref(lease.Spec.HolderIdentity, "") != k.identity {
+		lease.Spec.AcquireTime = ptr.To(metav1.NewMicroTime(now))
+	}
+	lease.Spec.HolderIdentity = ptr.To(k.identity)
+	lease.Spec.LeaseDurationSeconds = ptr.To(int32(leaseDuration.Seconds()))
+	lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(now))
+}
+
+// resign frees the lease for another replica.
+func (k *Keeper) resign(ctx context.Context) {
+	if !k.owner.mine(k.now()) {
+		return
+	}
+	k.owner.set(time.Time{}, "")
+	ctx, cancel := context.WithTimeout(ctx, leaseRenewal)
+	defer cancel()
+	lease := &coordinationv1.Lease{}
+	if err := k.admission.Get(ctx, types.NamespacedName{Namespace: k.system, Name: LeaseName}, lease); err != nil {
+		return // it runs out by itself
+	}
+	if ptr.Deref(lease.Spec.HolderIdentity, "") != k.identity {
+		return
+	}
+	lease.Spec.HolderIdentity, lease.Annotations = ptr.To(""), nil
+	if err := k.admission.Update(ctx, lease); err != nil {
+		k.log.V(1).Info("the lease of the deletions was not given back; it runs out by itself", "error", err.Error())
+	}
+}
