@@ -141,7 +141,9 @@ func TestMemory(t *testing.T) {
 
 type position string
 
-func (p position) Synced(context.Context, schema.GroupVersionKind) (string, bool) { return string(p), p != "" }
+func (p position) Synced(context.Context, schema.GroupVersionKind) (string, bool) {
+	return string(p), p != ""
+}
 
 func TestCaughtUp(t *testing.T) {
 	for _, test := range []struct {
