@@ -49,7 +49,7 @@ func inscribe(s *policyv1beta1.PodUnavailableBudgetStatus, grants []policyv1beta
 }
 
 func figures(s *policyv1beta1.PodUnavailableBudgetStatus, f budget.Figures) {
-	s.TotalReplicas, s.DesiredAvailable = int32(f.Total), int32(f.Desired)           //nolint:gosec // numbers of pods
+	s.TotalReplicas, s.DesiredAvailable = int32(f.Total), int32(f.Desired)          //nolint:gosec // numbers of pods
 	s.CurrentAvailable, s.UnavailableAllowed = int32(f.Available), int32(f.Allowed) //nolint:gosec // numbers of pods
 }
 
