@@ -3,9 +3,11 @@
 package revision
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"reflect"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -37,15 +39,25 @@ type template struct {
 func New(
 	owner metav1.Object, kind schema.GroupVersionKind, tmpl *corev1.PodTemplateSpec, selector map[string]string, collisions int32,
 ) (*appsv1.ControllerRevision, error) {
-	raw, err := encode(tmpl)
+	var d data
+	d.Spec.Template = template{PodTemplateSpec: *tmpl, Patch: "replace"}
+	return Of(owner, kind, owner.GetNamespace(), d, selector, collisions)
+}
+
+// Of makes a revision of any content, which clients read as a patch of the owner. An owner without a namespace keeps its
+// revisions in one that it chooses.
+func Of(
+	owner metav1.Object, kind schema.GroupVersionKind, namespace string, content any, labels map[string]string, collisions int32,
+) (*appsv1.ControllerRevision, error) {
+	raw, err := encode(content)
 	if err != nil {
-		return nil, fmt.Errorf("encode the pod template of %s %s: %w", kind.Kind, owner.GetName(), err)
+		return nil, fmt.Errorf("encode the revision of %s %s: %w", kind.Kind, owner.GetName(), err)
 	}
 	return &appsv1.ControllerRevision{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:            owner.GetName() + "-" + hash(raw, collisions),
-			Namespace:       owner.GetNamespace(),
-			Labels:          selector,
+			Namespace:       namespace,
+			Labels:          labels,
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(owner, kind)},
 		},
 		Data: runtime.RawExtension{Raw: raw},
@@ -54,10 +66,8 @@ func New(
 
 // encode sorts the keys. The API server does so itself when it patches a revision's owners, as the garbage collector asks,
 // and then finds that data, which is immutable and compared by its bytes, has changed if it was not sorted before.
-func encode(tmpl *corev1.PodTemplateSpec) ([]byte, error) {
-	var d data
-	d.Spec.Template = template{PodTemplateSpec: *tmpl, Patch: "replace"}
-	raw, err := json.Marshal(d)
+func encode(content any) ([]byte, error) {
+	raw, err := json.Marshal(content)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // New says whose template it is
 	}
@@ -100,6 +110,22 @@ func Find(history []*appsv1.ControllerRevision, tmpl *corev1.PodTemplateSpec) *a
 		}
 	}
 	return found
+}
+
+// Same returns the newest revision whose content is that of rev, or nil.
+func Same(history []*appsv1.ControllerRevision, rev *appsv1.ControllerRevision) *appsv1.ControllerRevision {
+	var found *appsv1.ControllerRevision
+	for _, held := range history {
+		if sameContent(held.Data.Raw, rev.Data.Raw) && (found == nil || held.Revision > found.Revision) {
+			found = held
+		}
+	}
+	return found
+}
+
+func sameContent(a, b []byte) bool {
+	var left, right any
+	return bytes.Equal(a, b) || json.Unmarshal(a, &left) == nil && json.Unmarshal(b, &right) == nil && reflect.DeepEqual(left, right)
 }
 
 // Next returns the number that follows every number in the history.
