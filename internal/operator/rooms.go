@@ -50,6 +50,11 @@ type Deps struct {
 	guards *guards
 }
 
+// workload is what the engine of a workload's room needs.
+func (d Deps) workload() workload.Deps {
+	return workload.Deps{Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock, Guard: d.Guard, Turns: d.Turns}
+}
+
 // Room is one part of the operator: a kind with its controller and its admission.
 type Room struct {
 	// Name of the part in --enable and --disable, and of its controller.
@@ -72,7 +77,7 @@ type Room struct {
 // Rooms is the one list of what the operator does. Whoever adds a kind adds it here.
 func Rooms() []Room {
 	return []Room{
-		cloneSet(), advancedCronJob(),
+		cloneSet(), statefulSet(), advancedCronJob(), daemonSet(), broadcastJob(), sidecarSet(),
 		podUnavailableBudget(),
 		podGuard(), cascades(), breakGlass(),
 	}
@@ -84,9 +89,7 @@ func cloneSet() Room {
 		Help: "keeps the pods of CloneSets",
 		CRDs: []string{"clonesets.apps.kruise.io"},
 		Start: func(_ context.Context, d Deps) error {
-			room := cloneset.New(cloneset.Deps{
-				Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock, Guard: d.Guard, Turns: d.Turns,
-			})
+			room := cloneset.New(d.workload())
 			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("cloneset")), room.Watches()...)
 		},
 		Hooks: func(d Deps) []admission.Hook { return cloneset.Hooks(d.Scheme, d.Admission, d.Admission) },
