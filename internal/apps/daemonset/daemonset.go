@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
-	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 	"github.com/holdfast-io/holdfast/internal/workload"
 	"github.com/holdfast-io/holdfast/internal/workload/pull"
@@ -27,21 +26,6 @@ func kind() schema.GroupVersionKind { return appsv1beta1.SchemeGroupVersion.With
 
 // GroupKind of the objects that this room keeps.
 func GroupKind() schema.GroupKind { return kind().GroupKind() }
-
-// Deps are what the room needs from the operator.
-type Deps struct {
-	// Client reads from the cache and writes to the API server.
-	Client client.Client
-	// Live reads from the API server.
-	Live client.Reader
-	// Position of the cache.
-	Position workload.Position
-	Clock    clock.PassiveClock
-	// Guard is asked before a pod is taken away; nil: nobody is.
-	Guard disruption.Asker
-	// Turns are shared with whoever else changes pods of DaemonSets; nil: nobody does.
-	Turns *disruption.Turns
-}
 
 // What keeping DaemonSets takes. These lines stand apart: controller-gen does not see them in the comment of a declaration.
 
@@ -63,8 +47,8 @@ type Reconciler struct {
 }
 
 // New makes the reconciler.
-func New(d Deps) *Reconciler {
-	engine := &workload.Engine{Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock, Guard: d.Guard, Turns: d.Turns}
+func New(d workload.Deps) *Reconciler {
+	engine := d.Engine()
 	return &Reconciler{
 		client:  d.Client,
 		engine:  engine,

@@ -59,14 +59,7 @@ func setOf(ds *appsv1beta1.DaemonSet, state workload.State, s survey) (workload.
 		set.Change = appsv1beta1.InPlaceIfPossiblePodUpdatePolicy
 	}
 	set.Gates = hook.Needed(ds.Spec.Lifecycle, 0, set.Change)
-	switch {
-	case rolling.Paused:
-		set.Hold = appsv1beta1.HeldByPaused
-		set.HoldMessage = "the update is paused; set spec.updateStrategy.rollingUpdate.paused to false to go on"
-	case ds.Spec.UpdateStrategy.Type == appsv1beta1.OnDeleteDaemonSetStrategyType:
-		set.Hold = appsv1beta1.HeldByOnDelete
-		set.HoldMessage = "the update strategy is OnDelete: each pod is updated when somebody deletes it"
-	}
+	set.Halt(rolling.Paused, ds.Spec.UpdateStrategy.Type == appsv1beta1.OnDeleteDaemonSetStrategyType)
 	return set, nil
 }
 
@@ -149,7 +142,7 @@ type survey struct {
 	// desired is how many nodes should have a pod, nodes how many there are.
 	desired, nodes int
 	// lacks counts the nodes that get none, by what they lack.
-	lacks map[string]int
+	lacks node.Lacks
 	// again is when the next back-off ends.
 	again time.Duration
 }
@@ -178,12 +171,12 @@ func look(ds *appsv1beta1.DaemonSet, nodes []corev1.Node, state workload.State, 
 		m := &state.Members[i]
 		members[node.Of(m.Pod)] = append(members[node.Of(m.Pod)], m)
 	}
-	s := survey{nodes: len(nodes), lacks: map[string]int{}}
+	s := survey{nodes: len(nodes), lacks: node.Lacks{}}
 	for i := range nodes {
 		n := &nodes[i]
 		verdict, why := template.Judge(n)
 		if verdict != node.Run {
-			s.lacks[why]++
+			s.lacks.Add(why)
 		}
 		p := place{node: n, members: members[n.Name], wanted: verdict == node.Run}
 		if verdict == node.Away || !p.wanted && len(p.members) == 0 {

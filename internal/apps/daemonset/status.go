@@ -2,9 +2,7 @@ package daemonset
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,7 +38,7 @@ func fillStatus(
 	all.Kstatus(standing, now)
 	if survey.desired == 0 {
 		all.Set(appsv1beta1.DaemonSetConditionNoMatchingNodes, corev1.ConditionTrue,
-			appsv1beta1.DaemonSetConditionNoMatchingNodes, survey.nobody(), now)
+			appsv1beta1.DaemonSetConditionNoMatchingNodes, survey.lacks.Message(survey.nodes), now)
 	} else {
 		all.Remove(appsv1beta1.DaemonSetConditionNoMatchingNodes)
 	}
@@ -104,24 +102,4 @@ func done(s *appsv1beta1.DaemonSetStatus, survey survey, kept int32) bool {
 // crowded reports whether some node has more than one pod.
 func (s *survey) crowded() bool {
 	return slices.ContainsFunc(s.places, func(p place) bool { return len(p.members) > 1 })
-}
-
-// How many of the things that nodes lack a message names.
-const maxNamed = 3
-
-// nobody says why no node should have a pod.
-func (s *survey) nobody() string {
-	if s.nodes == 0 {
-		return "the cluster has no nodes"
-	}
-	reasons := make([]string, 0, len(s.lacks))
-	for why := range s.lacks {
-		reasons = append(reasons, why)
-	}
-	slices.SortFunc(reasons, func(a, b string) int { return cmp.Or(cmp.Compare(s.lacks[b], s.lacks[a]), cmp.Compare(a, b)) })
-	more := ""
-	if len(reasons) > maxNamed {
-		reasons, more = reasons[:maxNamed], " ..."
-	}
-	return fmt.Sprintf("no node should have a pod: %s%s; change the template, or the nodes", strings.Join(reasons, "; "), more)
 }
