@@ -67,6 +67,8 @@ type Keeper struct {
 	// decide reads and writes as admission does, keep as the controller does.
 	decide, keep source
 	owners       owners
+	// patience is how long a decision waits for the cache.
+	patience time.Duration
 
 	mu      sync.Mutex
 	budgets map[types.NamespacedName]*memo
@@ -83,7 +85,7 @@ type memo struct {
 
 // New makes the keeper.
 func New(d Deps) *Keeper {
-	k := &Keeper{deps: d, budgets: map[types.NamespacedName]*memo{}}
+	k := &Keeper{deps: d, patience: catchUp, budgets: map[types.NamespacedName]*memo{}}
 	k.decide = source{reader: d.Admission, scales: d.Admission, owners: &k.owners}
 	k.keep = source{reader: d.Live, scales: d.Client, owners: &k.owners}
 	return k

@@ -67,7 +67,7 @@ func (k *Keeper) position(ctx context.Context) (string, bool) {
 // observed returns the budget's pods, at least as new as what the ledger rests on: from the cache if it gets there soon,
 // else from the API server.
 func (k *Keeper) observed(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget, sc scope) (guarded, error) {
-	deadline := time.NewTimer(catchUp)
+	deadline := time.NewTimer(k.patience)
 	defer deadline.Stop()
 	for !k.shows(ctx, pub.Status.PodsVersion) {
 		timer := time.NewTimer(tick)
