@@ -95,7 +95,7 @@ func deletions(name, labelName, value string) *admissionregistrationv1.Validatin
 				},
 			},
 			AuditAnnotations: []admissionregistrationv1.AuditAnnotation{{
-				Key: "break-glass", ValueExpression: `variables.open ? "left to the webhook: a BreakGlass names " + request.userInfo.username : null`,
+				Key: "break-glass", ValueExpression: `variables.open ? "left to the webhook: a BreakGlass names " + request.userInfo.username : ""`,
 			}},
 		},
 	}

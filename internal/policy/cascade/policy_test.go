@@ -1,0 +1,143 @@
+package cascade_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/holdfast-io/holdfast/internal/policy/cascade"
+	"github.com/holdfast-io/holdfast/internal/testkit"
+)
+
+// What the API server enforces while no webhook answers, by the policies alone.
+func TestPolicies(t *testing.T) {
+	env := testkit.APIServer(t)
+	k := &kit{Env: env, ns: env.Namespace(t)}
+	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: k.ns, Name: "open"}}
+	for _, object := range cascade.Policies(k.ns, config.Name) {
+		k.create(t, object)
+		t.Cleanup(func() {
+			if err := k.Client.Delete(t.Context(), object); err != nil { //nolint:usetesting // the context of a cleanup is over
+				t.Log(err)
+			}
+		})
+	}
+	k.create(t, config)
+	probe := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: k.ns, Name: "probe", Labels: labelled(newLabel, "Always")},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}},
+	}
+	k.create(t, probe)
+	testkit.Eventually(t, 20*time.Second, "the policies hold", yes(func() (bool, string) {
+		err := k.Client.Delete(t.Context(), probe, client.DryRunAll)
+		return err != nil && strings.Contains(err.Error(), "Keep it"), fmt.Sprint(err)
+	}))
+	for _, test := range []struct {
+		reason string
+		object client.Object
+		want   []string
+	}{
+		{"no label", k.deployment("plain", 3, nil), nil},
+		{
+			"replicas", k.deployment("web", 3, labelled(newLabel, "Cascading")),
+			[]string{
+				"Deployment web: forbidden by ResourcesProtectionDeletion", "still has 3 replicas", "scale it to 0",
+				"kubectl label deployments web -n " + k.ns + " " + newLabel + "-",
+			},
+		},
+		{"no replicas", k.deployment("none", 0, labelled(newLabel, "Cascading")), nil},
+		{"Always", k.deployment("kept", 0, labelled(newLabel, "Always")), []string{"forbidden by ResourcesProtectionDeletion", "labelled " + newLabel + "=Always"}},
+		{"the older spelling", k.deployment("older", 1, labelled(oldLabel, "true")), []string{"still has 1 replica,", oldLabel + "-"}},
+		{"the older spelling says no", k.deployment("olderno", 1, labelled(oldLabel, "false")), nil},
+		{"a claim is for the webhook to judge", k.claim("claim", labelled(newLabel, "Cascading")), nil},
+	} {
+		k.create(t, test.object)
+		got := k.try(t, test.object)
+		if (got == "") != (len(test.want) == 0) {
+			t.Errorf("%s: the API server said %q", test.reason, got)
+		}
+		for _, part := range test.want {
+			if !strings.Contains(got, part) {
+				t.Errorf("%s: %q lacks %q", test.reason, got, part)
+			}
+		}
+	}
+	k.labels(t)
+	k.openings(t, config)
+}
+
+// labels must mean something when they are set; those that are there already stay changeable.
+func (k *kit) labels(t *testing.T) {
+	t.Helper()
+	for _, test := range []struct {
+		label, value, want string
+	}{
+		{newLabel, "cascading", "use Always or Cascading"},
+		{newLabel, "", "use Always or Cascading"},
+		{oldLabel, "yes", `use "true" or "false"`},
+	} {
+		err := k.Client.Create(t.Context(), k.deployment("typo", 0, labelled(test.label, test.value)))
+		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("label %s=%s: %v", test.label, test.value, err)
+		}
+	}
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: k.ns, Name: "odd", Labels: labelled(newLabel, "Cascading")},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}},
+	}
+	if err := k.Client.Create(t.Context(), service); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "means nothing to a Service") {
+		t.Errorf("a Service labelled Cascading: %v", err)
+	}
+	good := k.deployment("good", 0, nil)
+	k.create(t, good)
+	good.Labels = labelled(newLabel, "Alway")
+	if err := k.Client.Update(t.Context(), good); !apierrors.IsInvalid(err) {
+		t.Errorf("an update to a value that means nothing: %v", err)
+	}
+}
+
+// openings are left to the webhook, for the users that the ConfigMap names; without the ConfigMap nobody is let through.
+func (k *kit) openings(t *testing.T, config *corev1.ConfigMap) {
+	t.Helper()
+	kept := k.deployment("opened", 2, labelled(newLabel, "Always"))
+	k.create(t, kept)
+	as := func(user string, groups ...string) error {
+		impersonated := rest.CopyConfig(k.Config)
+		impersonated.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: append(groups, "system:masters")}
+		c, err := client.New(impersonated, client.Options{Scheme: k.Scheme})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Delete(t.Context(), kept.DeepCopy(), client.DryRunAll)
+	}
+	config.Data = map[string]string{"subjects": "\nGroup:on-call\nUser:alice\n"}
+	if err := k.Client.Update(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 20*time.Second, "alice is left to the webhook", yes(func() (bool, string) {
+		err := as("alice")
+		return err == nil, fmt.Sprint(err)
+	}))
+	if err := as("carol", "on-call"); err != nil {
+		t.Errorf("a member of the group: %v", err)
+	}
+	for _, user := range []string{"bob", "lice", "alic", "on-call"} {
+		if err := as(user); !apierrors.IsForbidden(err) {
+			t.Errorf("%s is named nowhere: %v", user, err)
+		}
+	}
+	if err := k.Client.Delete(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 20*time.Second, "nobody is let through without the ConfigMap", yes(func() (bool, string) {
+		err := as("alice")
+		return err != nil, "alice is let through"
+	}))
+}
