@@ -48,9 +48,13 @@ type auditEvent struct {
 func (e *auditEvent) actor() string {
 	const accounts = "system:serviceaccount:kube-system:"
 	user := e.User.Username
-	switch {
-	case user == accounts+"deployment-controller" || user == accounts+"replicaset-controller":
+	switch account, _ := strings.CutPrefix(user, accounts); account {
+	case "deployment-controller", "replicaset-controller", "statefulset-controller", "daemon-set-controller":
 		return actorNative
+	}
+	switch {
+	case user == "system:serviceaccount:"+systemNamespace+":"+account:
+		return actorOperator
 	case user == accounts+"node-controller":
 		return actorNodes
 	case strings.HasPrefix(user, "system:") || strings.HasPrefix(user, "holdfast:"):

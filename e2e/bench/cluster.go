@@ -14,15 +14,19 @@ import (
 	"sync"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/api/crds"
 	"github.com/holdfast-io/holdfast/internal/operator"
 	"github.com/holdfast-io/holdfast/internal/testkit"
@@ -48,6 +52,8 @@ type bench struct {
 	kubeconfig string
 	webhook    string // where the operator serves admission
 	health     string // and its probes
+	metrics    string // and its figures
+	identity   string // the operator's kubeconfig
 	client     client.Client
 	pods       *podTracker
 	stops      []func()
@@ -62,7 +68,7 @@ func (b *bench) stop() {
 }
 
 // startCluster starts the control plane with its simulated nodes, follows its audit log and watches the pods.
-func (b *bench) startCluster(ctx context.Context) error {
+func (b *bench) startCluster(ctx context.Context, nodes int) error {
 	ready := make(chan struct{})
 	var once sync.Once
 	line := func(text string) {
@@ -73,7 +79,7 @@ func (b *bench) startCluster(ctx context.Context) error {
 	}
 	data := filepath.Join(b.dir, "kube")
 	kube, err := startProcess("holdfast-kube", filepath.Join(b.dir, "kube.log"), line, filepath.Join(b.options.bin, "holdfast-kube"),
-		"up", "--simulated", strconv.Itoa(b.options.nodes), "--data-dir", data, "--port", "0")
+		"up", "--simulated", strconv.Itoa(nodes), "--data-dir", data, "--port", "0")
 	if err != nil {
 		return fmt.Errorf("%w; build it with `make kube`", err)
 	}
@@ -82,7 +88,7 @@ func (b *bench) startCluster(ctx context.Context) error {
 	if err := kube.await(ctx, ready, startLimit); err != nil {
 		return err
 	}
-	progressf("the cluster with %d simulated nodes was ready after %.1f s", b.options.nodes, time.Since(kube.started).Seconds())
+	progressf("the cluster with %d simulated nodes was ready after %.1f s", nodes, time.Since(kube.started).Seconds())
 	config, err := clientcmd.BuildConfigFromFlags("", b.kubeconfig)
 	if err != nil {
 		return fmt.Errorf("read the cluster's kubeconfig: %w", err)
@@ -151,9 +157,53 @@ func (b *bench) installKinds(ctx context.Context) error {
 			return fmt.Errorf("install %s: %w", definition.Name, err)
 		}
 	}
-	return b.poll(ctx, startLimit, "CloneSets are served", func(ctx context.Context) error {
-		return b.client.List(ctx, &appsv1beta1.CloneSetList{}, client.InNamespace(namespace))
+	return b.poll(ctx, startLimit, "our kinds are served", func(ctx context.Context) error {
+		for _, w := range workloads() {
+			if err := b.client.Get(ctx, client.ObjectKeyFromObject(w.empty()), w.empty()); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("ask for a %s of %s: %w", w.kind, w.group, err)
+			}
+		}
+		return nil
 	})
+}
+
+// The operator has the account that it has in a Pod: the guards know it by that. Its rights are not what is measured.
+const (
+	systemNamespace = "holdfast-system"
+	account         = "holdfast-operator"
+)
+
+// identify makes the operator's account and a kubeconfig of it.
+func (b *bench) identify(ctx context.Context) (string, error) {
+	of := metav1.ObjectMeta{Namespace: systemNamespace, Name: account}
+	sa := &corev1.ServiceAccount{ObjectMeta: of}
+	for _, o := range []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: systemNamespace}}, sa,
+		&rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: systemNamespace, Name: account}},
+		},
+	} {
+		if err := b.client.Create(ctx, o); err != nil {
+			return "", fmt.Errorf("make the operator's account: %w", err)
+		}
+	}
+	token := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To(int64(24 * 3600))}}
+	if err := b.client.SubResource("token").Create(ctx, sa, token); err != nil {
+		return "", fmt.Errorf("get a token of the operator's account: %w", err)
+	}
+	config, err := clientcmd.LoadFromFile(b.kubeconfig)
+	if err != nil {
+		return "", fmt.Errorf("read the cluster's kubeconfig: %w", err)
+	}
+	for _, user := range config.AuthInfos {
+		*user = clientcmdapi.AuthInfo{Token: token.Status.Token}
+	}
+	path := filepath.Join(b.dir, "operator.kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		return "", fmt.Errorf("write the operator's kubeconfig: %w", err)
+	}
+	return path, nil
 }
 
 // startOperator installs our kinds, and starts the operator beside the cluster until it is ready.
@@ -161,10 +211,14 @@ func (b *bench) startOperator(ctx context.Context) error {
 	if err := b.installKinds(ctx); err != nil {
 		return err
 	}
+	var err error
+	if b.identity, err = b.identify(ctx); err != nil {
+		return err
+	}
 	if err := b.launchOperator(); err != nil {
 		return err
 	}
-	err := b.poll(ctx, startLimit, "the operator is ready", func(ctx context.Context) error {
+	err = b.poll(ctx, startLimit, "the operator is ready", func(ctx context.Context) error {
 		if err := b.operator.failed(); err != nil {
 			return err
 		}
@@ -180,7 +234,7 @@ func (b *bench) startOperator(ctx context.Context) error {
 // launchOperator starts the operator's process. Its addresses stay the same over a restart, since the API server calls its
 // webhooks there.
 func (b *bench) launchOperator() error {
-	for _, address := range []*string{&b.webhook, &b.health} {
+	for _, address := range []*string{&b.webhook, &b.health, &b.metrics} {
 		if *address != "" {
 			continue
 		}
@@ -191,9 +245,9 @@ func (b *bench) launchOperator() error {
 		*address = free
 	}
 	operator, err := startProcess("operator", filepath.Join(b.dir, "operator.log"), func(string) {},
-		filepath.Join(b.options.bin, "holdfast"), "operator", "--kubeconfig", b.kubeconfig,
+		filepath.Join(b.options.bin, "holdfast"), "operator", "--kubeconfig", b.identity,
 		"--kube-api-qps", strconv.Itoa(qps), "--kube-api-burst", strconv.Itoa(burst),
-		"--webhook-bind", b.webhook, "--health-bind", b.health, "--metrics-bind", "off")
+		"--webhook-bind", b.webhook, "--health-bind", b.health, "--metrics-bind", b.metrics)
 	if err != nil {
 		return fmt.Errorf("%w; build it with `make build`", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,6 +23,8 @@ const userAgent = "holdfast-bench"
 type options struct {
 	pods        int
 	nodes       int
+	daemonNodes int
+	fleetPods   int
 	restartPods int
 	count       int
 	only        string
@@ -50,9 +53,11 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&o.pods, "pods", 1000, "pods of each workload")
 	flags.IntVar(&o.nodes, "nodes", 100, "simulated nodes")
+	flags.IntVar(&o.daemonNodes, "daemon-nodes", 500, "simulated nodes of the kinds that have a pod on every node")
+	flags.IntVar(&o.fleetPods, "fleet-pods", 10000, "pods of the many workloads, 20 each; 0 leaves them out")
 	flags.IntVar(&o.restartPods, "restart-pods", 5000, "pods of the restart of the operator; 0 leaves it out")
 	flags.IntVar(&o.count, "count", 1, "repetitions; the report shows medians")
-	flags.StringVar(&o.only, "only", "", "comma-separated parts to measure: "+strings.Join(allParts(), ", ")+" (default: all)")
+	flags.StringVar(&o.only, "only", "", "comma-separated parts to measure: "+strings.Join(partNames(), ", ")+" (default: all)")
 	flags.StringVar(&o.out, "out", "docs/performance.md", "Markdown file to write; empty: standard output only, as with --only")
 	flags.StringVar(&o.bin, "bin", "bin", "folder with holdfast-kube and holdfast")
 	flags.StringVar(&o.dir, "dir", "", "folder for the cluster's files and logs, kept afterwards (default: a temporary one, removed)")
@@ -66,10 +71,10 @@ func parse(args []string) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q: everything is a flag, see --help", flags.Arg(0))
 	}
-	if o.pods < 1 || o.nodes < 1 || o.count < 1 || o.restartPods < 0 {
-		return o, errors.New("--pods, --nodes and --count must be at least 1, --restart-pods at least 0")
+	if o.pods < 1 || o.nodes < 1 || o.daemonNodes < 1 || o.fleetPods < 0 || o.count < 1 || o.restartPods < 0 {
+		return o, errors.New("--pods, --nodes, --daemon-nodes and --count must be at least 1, --restart-pods and --fleet-pods at least 0")
 	}
-	_, err := o.parts()
+	_, err := o.chosen()
 	return o, err
 }
 
@@ -80,24 +85,23 @@ func given(flags *flag.FlagSet, name string) bool {
 	return found
 }
 
-// parts returns what is to be measured.
-func (o options) parts() (map[string]bool, error) {
-	chosen := map[string]bool{}
-	if o.only == "" {
-		for _, part := range allParts() {
-			chosen[part] = part != partRestart || o.restartPods > 0
+// chosen returns what is to be measured.
+func (o options) chosen() ([]part, error) {
+	wanted := map[string]bool{}
+	if o.only != "" {
+		for name := range strings.SplitSeq(o.only, ",") {
+			if !slices.Contains(partNames(), name) {
+				return nil, fmt.Errorf("--only: unknown part %q: use %s", name, strings.Join(partNames(), ", "))
+			}
+			wanted[name] = true
 		}
-		return chosen, nil
 	}
-	for part := range strings.SplitSeq(o.only, ",") {
-		known := false
-		for _, p := range allParts() {
-			known = known || p == part
+	var chosen []part
+	for _, p := range parts() {
+		left := p.name == partRestart && o.restartPods == 0 || p.name == partFleet && o.fleetPods == 0
+		if o.only == "" && !left || wanted[p.name] {
+			chosen = append(chosen, p)
 		}
-		if !known {
-			return nil, fmt.Errorf("--only: unknown part %q: use %s", part, strings.Join(allParts(), ", "))
-		}
-		chosen[part] = true
 	}
 	return chosen, nil
 }
@@ -108,7 +112,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	parts, err := o.parts()
+	chosen, err := o.chosen()
 	if err != nil {
 		return err
 	}
@@ -119,7 +123,7 @@ func run(ctx context.Context, args []string) error {
 	defer tidy()
 
 	result := newResults(o)
-	err = measure(ctx, o, parts, dir, result)
+	err = measureAll(ctx, o, chosen, dir, result)
 	if len(result.figures) == 0 && err != nil {
 		return err
 	}
@@ -155,26 +159,50 @@ func workDir(asked string) (dir string, tidy func(), err error) {
 	return dir, func() { _ = os.RemoveAll(dir) }, nil // what is left would be in the system's temporary folder
 }
 
-// measure starts a cluster, measures every chosen part as often as asked, and stops everything it started.
-func measure(ctx context.Context, o options, parts map[string]bool, dir string, into *results) (err error) {
+// measureAll measures the parts, those that need the same number of nodes on one cluster.
+func measureAll(ctx context.Context, o options, chosen []part, dir string, into *results) error {
+	for len(chosen) > 0 {
+		nodes := chosen[0].on(o)
+		n := 1
+		for n < len(chosen) && chosen[n].on(o) == nodes {
+			n++
+		}
+		if err := measure(ctx, o, chosen[:n], filepath.Join(dir, fmt.Sprintf("%d-nodes", nodes)), into); err != nil {
+			return err
+		}
+		chosen = chosen[n:]
+	}
+	return nil
+}
+
+// on is the number of nodes that the part is measured on.
+func (p part) on(o options) int {
+	if p.nodes == nil {
+		return o.nodes
+	}
+	return p.nodes(o)
+}
+
+// measure starts a cluster, measures the parts as often as asked, and stops everything it started.
+func measure(ctx context.Context, o options, chosen []part, dir string, into *results) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make a folder for the cluster: %w", err)
+	}
 	b := &bench{options: o, dir: dir, ledger: newLedger(), results: into}
 	defer b.stop()
-	if err := b.startCluster(ctx); err != nil {
+	if err := b.startCluster(ctx, chosen[0].on(o)); err != nil {
 		return err
 	}
-	if parts[partCloneSet] || parts[partGated] || parts[partRestart] {
+	if slices.ContainsFunc(chosen, func(p part) bool { return !workloads()[p.name].native }) {
 		if err := b.startOperator(ctx); err != nil {
 			return err
 		}
 	}
 	for i := range o.count {
 		progressf("repetition %d of %d", i+1, o.count)
-		for _, part := range allParts() {
-			if !parts[part] {
-				continue
-			}
-			if err := b.measurePart(ctx, part); err != nil {
-				return fmt.Errorf("%s: %w", part, err)
+		for _, p := range chosen {
+			if err := b.measurePart(ctx, p); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
 	}

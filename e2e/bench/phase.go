@@ -14,13 +14,67 @@ import (
 
 // The parts of the benchmark.
 const (
-	partDeployment = "deployment"
-	partCloneSet   = "cloneset"
-	partGated      = "cloneset-gate"
-	partRestart    = "restart"
+	partDeployment     = "deployment"
+	partCloneSet       = "cloneset"
+	partGated          = "cloneset-gate"
+	partNativeStateful = "native-statefulset"
+	partStateful       = "statefulset"
+	partNativeDaemon   = "native-daemonset"
+	partDaemon         = "daemonset"
+	partJob            = "broadcastjob"
+	partRestart        = "restart"
+	partFleet          = "fleet"
+	partSidecar        = "sidecarset"
+	partGuards         = "guards"
 )
 
-func allParts() []string { return []string{partDeployment, partCloneSet, partGated, partRestart} }
+// part is something that is measured by itself.
+type part struct {
+	name string
+	// nodes the part needs; 0: those of --nodes.
+	nodes func(options) int
+	// title of its row, and the part that it is compared with.
+	title, beside string
+	phases        []string
+	measure       func(b *bench, ctx context.Context) error
+}
+
+// parts are what can be measured, in their order.
+func parts() []part {
+	all := []string{phaseUp, phaseRecreate, phaseInPlace, phaseDown}
+	native := []string{phaseUp, phaseRecreate, phaseDown}
+	many := func(o options) int { return o.daemonNodes }
+	return []part{
+		{name: partDeployment, title: "native Deployment", phases: native},
+		{name: partCloneSet, title: "CloneSet", beside: partDeployment, phases: all},
+		{name: partGated, title: "CloneSet with readiness gate", beside: partDeployment, phases: []string{phaseUp, phaseInPlace, phaseDown}},
+		{name: partNativeStateful, title: "native StatefulSet", phases: native},
+		{name: partStateful, title: "Advanced StatefulSet", beside: partNativeStateful, phases: all},
+		{name: partRestart, measure: (*bench).restart},
+		{name: partSidecar, measure: (*bench).sidecars},
+		{name: partGuards, measure: (*bench).guards},
+		{name: partFleet, measure: (*bench).fleet},
+		{name: partNativeDaemon, title: "native DaemonSet", nodes: many, phases: native},
+		{name: partDaemon, title: "Advanced DaemonSet", beside: partNativeDaemon, nodes: many, phases: all},
+		{name: partJob, nodes: many, measure: (*bench).job},
+	}
+}
+
+func partNames() []string {
+	var names []string
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// pods is how many pods a part has.
+func (p part) pods(o options) int {
+	if workloads()[p.name].daemon {
+		return p.nodes(o)
+	}
+	return o.pods
+}
 
 // The phases of a part.
 const (
@@ -41,52 +95,45 @@ type figure struct {
 }
 
 // measurePart measures one part once.
-func (b *bench) measurePart(ctx context.Context, part string) error {
-	switch part {
-	case partDeployment:
-		return b.cycle(ctx, part, deployment{}, phaseUp, phaseRecreate, phaseDown)
-	case partCloneSet:
-		return b.cycle(ctx, part, cloneSet{}, phaseUp, phaseRecreate, phaseInPlace, phaseDown)
-	case partGated:
-		return b.cycle(ctx, part, cloneSet{gated: true}, phaseUp, phaseInPlace, phaseDown)
-	case partRestart:
-		return b.restart(ctx)
-	default:
-		return fmt.Errorf("unknown part %q", part)
+func (b *bench) measurePart(ctx context.Context, p part) error {
+	if p.measure != nil {
+		return p.measure(b, ctx)
 	}
+	return b.cycle(ctx, p)
 }
 
-// cycle takes a workload through phases, from nothing to nothing.
-func (b *bench) cycle(ctx context.Context, part string, w workload, phases ...string) error {
+// cycle takes a workload through the part's phases, from nothing to nothing.
+func (b *bench) cycle(ctx context.Context, p part) error {
+	w := workloads()[p.name]
 	if err := b.create(ctx, w); err != nil {
 		return err
 	}
 	defer b.remove(ctx, w)
-	if b.operator != nil && part != partDeployment {
+	if !w.native {
 		if err := b.operator.resetPeak(); err != nil {
 			return err
 		}
 	}
-	n := b.options.pods
 	at := 1 // the number of the image
-	for _, phase := range phases {
+	for _, phase := range p.phases {
 		if phase == phaseRecreate || phase == phaseInPlace {
 			at++
 		}
-		f, err := b.phase(ctx, w, phase, n, image(at))
+		f, err := b.phase(ctx, w, phase, p.pods(b.options), image(at))
 		if err != nil {
 			return fmt.Errorf("%s: %w", phase, err)
 		}
-		b.results.add(part, phase, f)
-		progressf("%s, %s: %.2f s; %s", part, phase, f.Wall.Seconds(), f.Writes)
+		b.results.add(p.name, phase, f)
+		progressf("%s, %s: %.2f s; %s", p.name, phase, f.Wall.Seconds(), f.Writes)
 	}
-	if b.operator != nil && part != partDeployment {
-		peak, err := b.operator.peakMemory()
-		if err != nil {
-			return err
-		}
-		b.results.addPeak(part, peak)
+	if w.native {
+		return nil
 	}
+	peak, err := b.operator.peakMemory()
+	if err != nil {
+		return err
+	}
+	b.results.addPeak(p.name, peak)
 	return nil
 }
 
@@ -138,7 +185,7 @@ func (b *bench) costs(w workload) (costs, error) {
 	c := costs{nodeLosses: b.ledger.tally(actorNodes).Made["update pods/status"]}
 	var errs [2]error
 	c.cluster, errs[0] = b.kube.cpu()
-	if _, native := w.(deployment); native {
+	if w.native {
 		c.writes = b.ledger.tally(actorNative)
 	} else {
 		c.writes = b.ledger.tally(actorOperator)
@@ -164,11 +211,11 @@ func (b *bench) awaitPods(ctx context.Context, n int, image string) error {
 // awaitStatus waits until the workload's status says what its pods have come to.
 func (b *bench) awaitStatus(ctx context.Context, w workload, n int) error {
 	return b.poll(ctx, 20*time.Second, "the status has caught up", func(ctx context.Context) error {
-		object := w.object()
+		object := w.empty()
 		if err := b.client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
 			return fmt.Errorf("read the workload: %w", err)
 		}
-		if !w.settled(object, int32(n)) { //nolint:gosec // a number of pods
+		if !w.settled(object, n) {
 			return errors.New("the status lags behind the pods")
 		}
 		return nil
@@ -191,7 +238,7 @@ func (b *bench) create(ctx context.Context, w workload) error {
 
 // remove deletes the workload and waits until its pods are gone, so that the next one has the cluster to itself.
 func (b *bench) remove(ctx context.Context, w workload) {
-	if err := client.IgnoreNotFound(b.client.Delete(ctx, w.object(), client.PropagationPolicy("Background"))); err != nil {
+	if err := client.IgnoreNotFound(b.client.Delete(ctx, w.empty(), client.PropagationPolicy("Background"))); err != nil {
 		progressf("remove the workload: %v", err)
 		return
 	}
@@ -200,7 +247,7 @@ func (b *bench) remove(ctx context.Context, w workload) {
 		return
 	}
 	gone := func(ctx context.Context) error {
-		object := w.object()
+		object := w.empty()
 		err := b.client.Get(ctx, client.ObjectKeyFromObject(object), object)
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -215,7 +262,7 @@ func (b *bench) remove(ctx context.Context, w workload) {
 // restart measures how soon an operator that was away does something useful: work is asked for while it is stopped.
 func (b *bench) restart(ctx context.Context) error {
 	n := b.options.restartPods
-	w := cloneSet{}
+	w := workloads()[partCloneSet]
 	if err := b.create(ctx, w); err != nil {
 		return err
 	}

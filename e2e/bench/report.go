@@ -48,11 +48,11 @@ func (r *results) markdown(failure error) string {
 	o := r.options
 	var text strings.Builder
 	text.WriteString("# Performance\n\n")
-	fmt.Fprintf(&text, "Written by `make bench` (`go run ./e2e/bench`): %d pods on %d simulated nodes, %s; updates may take %s away at a\n"+
-		"time. CloneSet runs beside the native Deployment in one run on one cluster, with the operator as a process of its own,\n"+
-		"everything at %d requests a second with bursts of %d. The benchmark, the control plane, the simulated nodes and the\n"+
-		"operator share the machine.\n\n",
-		o.pods, o.nodes, repetitions(o.count), budget, qps, burst)
+	fmt.Fprintf(&text, "Written by `make bench` (`go run ./e2e/bench`): %d pods on %d simulated nodes, DaemonSets on %d, %s; updates may\n"+
+		"take %s away at a time. Each kind runs beside its native counterpart in one run on one cluster, with the operator as a\n"+
+		"process of its own, everything at %d requests a second with bursts of %d. The benchmark, the control plane, the simulated\n"+
+		"nodes and the operator share the machine.\n\n",
+		o.pods, o.nodes, o.daemonNodes, repetitions(o.count), budget, qps, burst)
 	if failure != nil {
 		fmt.Fprintf(&text, "**The run ended early: %v**\n\n", failure)
 	}
@@ -74,6 +74,7 @@ func (r *results) markdown(failure error) string {
 		text.WriteString("\nThe operator is stopped, something is asked for, and it is started again: the time from the start of its\n" +
 			"process until the API server received its first write to a pod.\n")
 	}
+	text.WriteString(r.more())
 	text.WriteString(reference())
 	return text.String()
 }
@@ -85,6 +86,8 @@ func reference() string {
 	}}
 	t.add("native Deployment", "18.2", "24.5", missing, "10.3", "2.3 / -", "7.1 / 8.0 / -", "107")
 	t.add("OpenKruise 1.9.0 CloneSet", "37.1", "60.2", "62.2", "15.0", "4.1 / 4.0", "10.1 / 20.5 / 14.5", "144 (5,000 pods: 320)")
+	t.add("native StatefulSet, Parallel", "18.2", "86.7", missing, "10.1", missing, "- / 66 / -", missing)
+	t.add("OpenKruise 1.9.0 StatefulSet, Parallel", "26.8", "38.0", "60.9", "13.3", "- / 4.0", missing, "144")
 	return "\n## What the aims come from\n\n" +
 		"Measured once on a machine of 2 cores with 100 simulated nodes, all at 1,000 requests a second, 1,000 pods:\n\n" + t.String()
 }
@@ -96,25 +99,27 @@ func repetitions(n int) string {
 	return fmt.Sprintf("medians of %d repetitions", n)
 }
 
-// shown are the parts that have rows of their own, with their names.
-func shown() [][2]string {
-	return [][2]string{
-		{partDeployment, "native Deployment"},
-		{partCloneSet, "CloneSet"},
-		{partGated, "CloneSet with readiness gate"},
+// shown are the parts that have rows of their own and were measured.
+func (r *results) shown() []part {
+	var rows []part
+	for _, p := range parts() {
+		if p.title != "" && r.figures[p.name] != nil {
+			rows = append(rows, p)
+		}
 	}
+	return rows
 }
 
 func phases() []string { return []string{phaseUp, phaseRecreate, phaseInPlace, phaseDown} }
 
-// cell writes a median with its ratio to another part, where both were measured.
-func (r *results) cell(part, phase, format string, number func(figure) float64, beside string) string {
-	value, measured := r.of(part, phase, number)
+// cell writes a median with its ratio to the part that it is compared with, where both were measured.
+func (r *results) cell(p part, phase, format string, number func(figure) float64, beside string) string {
+	value, measured := r.of(p.name, phase, number)
 	if !measured {
 		return missing
 	}
 	text := fmt.Sprintf(format, value)
-	if base, ok := r.of(beside, phase, number); ok && beside != part && base > 0 {
+	if base, ok := r.of(beside, phase, number); ok && base > 0 {
 		text += fmt.Sprintf(" (%.2fx)", value/base)
 	}
 	return text
@@ -125,25 +130,23 @@ func wall(f figure) float64 { return f.Wall.Seconds() }
 // seconds is the table of wall times.
 func (r *results) seconds() *table {
 	t := &table{head: []string{"", phaseUp, phaseRecreate, phaseInPlace, phaseDown, "fewest ready during updates"}}
-	for _, part := range shown() {
-		if r.figures[part[0]] == nil {
-			continue
-		}
-		row := []string{part[1]}
+	for _, p := range r.shown() {
+		row := []string{p.title}
 		for _, phase := range phases() {
-			row = append(row, r.cell(part[0], phase, "%.1f", wall, partDeployment))
+			row = append(row, r.cell(p, phase, "%.1f", wall, p.beside))
 		}
-		t.add(append(row, r.leastReady(part[0]))...)
+		t.add(append(row, r.leastReady(p))...)
 	}
-	t.add("aim for CloneSet", "<= Deployment", "<= Deployment", "<= 25", "<= Deployment", fmt.Sprintf("%d", r.options.pods-r.options.pods/10))
+	t.add("aim for CloneSet", "<= Deployment", "<= Deployment", "<= 25", "<= Deployment", fmt.Sprint(r.options.pods-r.options.pods/10))
+	t.add("aim for Advanced StatefulSet", "<= 18", "<= 25", "<= 25", "<= 10", fmt.Sprint(r.options.pods-r.options.pods/10))
 	return t
 }
 
 // leastReady is the smallest number of ready pods that any update of a part got down to.
-func (r *results) leastReady(part string) string {
+func (r *results) leastReady(p part) string {
 	least, lost := -1, 0
 	for _, phase := range []string{phaseRecreate, phaseInPlace} {
-		for _, f := range r.figures[part][phase] {
+		for _, f := range r.figures[p.name][phase] {
 			if least < 0 || f.LeastReady < least {
 				least = f.LeastReady
 			}
@@ -161,16 +164,13 @@ func (r *results) leastReady(part string) string {
 
 // writes is the table of API writes per pod.
 func (r *results) writes() *table {
-	perPod := func(f figure) float64 { return float64(f.Writes.total()) / float64(r.options.pods) }
 	t := &table{head: []string{"", phaseUp, phaseRecreate, phaseInPlace, phaseDown, "refused"}}
-	for _, part := range shown() {
-		if r.figures[part[0]] == nil {
-			continue
-		}
-		row, refused := []string{part[1]}, 0
+	for _, p := range r.shown() {
+		perPod := func(f figure) float64 { return float64(f.Writes.total()) / float64(p.pods(r.options)) }
+		row, refused := []string{p.title}, 0
 		for _, phase := range phases() {
-			row = append(row, r.cell(part[0], phase, "%.3f", perPod, part[0]))
-			for _, f := range r.figures[part[0]][phase] {
+			row = append(row, r.cell(p, phase, "%.3f", perPod, ""))
+			for _, f := range r.figures[p.name][phase] {
 				refused += f.Writes.refused()
 			}
 		}
@@ -184,10 +184,10 @@ func (r *results) writes() *table {
 // verbs lists what the writes of the last repetition were.
 func (r *results) verbs() string {
 	var text strings.Builder
-	for _, part := range shown() {
+	for _, p := range r.shown() {
 		for _, phase := range phases() {
-			if all := r.figures[part[0]][phase]; len(all) > 0 {
-				fmt.Fprintf(&text, "- %s, %s: %s\n", part[1], phase, all[len(all)-1].Writes)
+			if all := r.figures[p.name][phase]; len(all) > 0 {
+				fmt.Fprintf(&text, "- %s, %s: %s\n", p.title, phase, all[len(all)-1].Writes)
 			}
 		}
 	}
@@ -196,27 +196,20 @@ func (r *results) verbs() string {
 
 // processor is the table of processor time and memory.
 func (r *results) processor() *table {
-	per1000 := func(cpu func(figure) time.Duration) func(figure) float64 {
-		return func(f figure) float64 { return cpu(f).Seconds() * 1000 / float64(r.options.pods) }
-	}
-	operator := per1000(func(f figure) time.Duration { return f.OperatorCPU })
-	cluster := per1000(func(f figure) time.Duration { return f.ClusterCPU })
 	t := &table{head: []string{"", phaseUp, phaseRecreate, phaseInPlace, phaseDown, "operator's peak MB"}}
-	for _, part := range shown() {
-		if r.figures[part[0]] == nil {
-			continue
+	for _, p := range r.shown() {
+		per1000 := func(cpu func(figure) time.Duration) func(figure) float64 {
+			return func(f figure) float64 { return cpu(f).Seconds() * 1000 / float64(p.pods(r.options)) }
 		}
-		own, all := []string{part[1] + ": operator"}, []string{part[1] + ": cluster"}
+		operator := per1000(func(f figure) time.Duration { return f.OperatorCPU })
+		cluster := per1000(func(f figure) time.Duration { return f.ClusterCPU })
+		own, all := []string{p.title + ": operator"}, []string{p.title + ": cluster"}
 		for _, phase := range phases() {
-			if part[0] == partDeployment {
-				own = append(own, missing)
-			} else {
-				own = append(own, r.cell(part[0], phase, "%.1f", operator, part[0]))
-			}
-			all = append(all, r.cell(part[0], phase, "%.1f", cluster, part[0]))
+			own = append(own, r.cell(p, phase, "%.1f", operator, ""))
+			all = append(all, r.cell(p, phase, "%.1f", cluster, ""))
 		}
-		if part[0] != partDeployment {
-			t.add(append(own, megabytes(r.peaks[part[0]]))...)
+		if !workloads()[p.name].native {
+			t.add(append(own, megabytes(r.peaks[p.name]))...)
 		}
 		t.add(append(all, missing)...)
 	}

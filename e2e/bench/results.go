@@ -11,6 +11,8 @@ type results struct {
 	figures  map[string]map[string][]figure // part, phase
 	peaks    map[string][]int64             // part -> the operator's peak memory in bytes
 	restarts []restartFigure
+	notes    []note
+	loads    []load
 }
 
 // restartFigure is what a restart of the operator cost.

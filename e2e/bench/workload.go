@@ -2,47 +2,86 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 )
 
 // budget is how much of a workload an update may take away at a time.
 const budget = "10%"
 
-// workload is a Deployment or a CloneSet as the phases use it.
-type workload interface {
-	// object returns the workload with nothing in it but its name.
-	object() client.Object
-	// build returns the workload with its whole spec and no pods.
-	build() client.Object
-	// set changes the spec: the number of pods, the image, and how pods get from one image to the next.
-	set(object client.Object, replicas int32, image string, inPlace bool)
-	// settled reports whether the status speaks of the newest spec and of n pods, all ready and updated.
-	settled(object client.Object, n int32) bool
+// workload is a kind as the phases use it: where its fields are, and how it is told to update.
+type workload struct {
+	group, version, kind string
+	native               bool // kept by Kubernetes itself
+	gated                bool // pods have the readiness gate of changes in place
+	daemon               bool // a pod on every node: the number of pods is that of the nodes
+	// spec beyond replicas, selector and template.
+	spec map[string]any
+	// inPlace and recreate are what the spec says besides, for updates of one sort or the other.
+	inPlace, recreate map[string]any
+	// total, updated and available are the status fields that count pods.
+	total, updated, available string
 }
 
-// template is the pod that both kinds make.
-func template(gated bool) corev1.PodTemplateSpec {
-	grace := int64(1)
-	t := corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "bench"}},
-		Spec: corev1.PodSpec{
-			TerminationGracePeriodSeconds: &grace,
-			Containers:                    []corev1.Container{{Name: "main", Image: image(1)}},
-			Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
-		},
+// object is a piece of JSON.
+type object = map[string]any
+
+// workloads are the kinds by the parts that measure them.
+func workloads() map[string]workload {
+	const ours, beta = "apps.kruise.io", "v1beta1"
+	sets := workload{total: "replicas", updated: "updatedReplicas", available: "availableReplicas"}
+	daemons := workload{
+		daemon: true, total: "currentNumberScheduled", updated: "updatedNumberScheduled", available: "numberAvailable",
 	}
-	if gated {
-		t.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "InPlaceUpdateReady"}}
+	rolling := func(more object) object {
+		more["maxUnavailable"] = budget
+		return object{"updateStrategy": object{"type": "RollingUpdate", "rollingUpdate": more}}
 	}
-	return t
+	policy := func(name string) object {
+		return object{"updateStrategy": object{"rollingUpdate": object{"podUpdatePolicy": name}}}
+	}
+	return map[string]workload{
+		partDeployment: sets.with("apps", "v1", "Deployment", func(w *workload) {
+			w.native = true
+			w.spec = object{"strategy": object{"type": "RollingUpdate", "rollingUpdate": object{"maxUnavailable": budget, "maxSurge": 0}}}
+		}),
+		partCloneSet: sets.with(ours, beta, "CloneSet", func(w *workload) {
+			w.spec = rolling(object{"maxSurge": 0})
+			w.inPlace, w.recreate = policy("InPlaceIfPossible"), policy("ReCreate")
+		}),
+		partGated: sets.with(ours, beta, "CloneSet", func(w *workload) {
+			w.gated, w.spec = true, rolling(object{"maxSurge": 0})
+			w.inPlace, w.recreate = policy("InPlaceIfPossible"), policy("ReCreate")
+		}),
+		partNativeStateful: sets.with("apps", "v1", "StatefulSet", func(w *workload) {
+			w.native, w.spec = true, rolling(object{})
+			w.spec["podManagementPolicy"], w.spec["serviceName"] = "Parallel", name
+		}),
+		partStateful: sets.with(ours, beta, "StatefulSet", func(w *workload) {
+			w.gated, w.spec = true, rolling(object{})
+			w.spec["podManagementPolicy"], w.spec["serviceName"] = "Parallel", name
+			w.inPlace, w.recreate = policy("InPlaceIfPossible"), policy("ReCreate")
+		}),
+		partNativeDaemon: daemons.with("apps", "v1", "DaemonSet", func(w *workload) {
+			w.native, w.spec = true, rolling(object{})
+		}),
+		partDaemon: daemons.with(ours, beta, "DaemonSet", func(w *workload) {
+			w.spec = rolling(object{})
+			w.inPlace = object{"updateStrategy": object{"rollingUpdate": object{"rollingUpdateType": "InPlaceIfPossible"}}}
+			w.recreate = object{"updateStrategy": object{"rollingUpdate": object{"rollingUpdateType": "Standard"}}}
+		}),
+	}
+}
+
+func (w workload) with(group, version, kind string, more func(*workload)) workload {
+	w.group, w.version, w.kind = group, version, kind
+	more(&w)
+	return w
 }
 
 // image names the n-th image; simulated nodes need no such image to exist.
@@ -51,93 +90,86 @@ func image(n int) string { return fmt.Sprintf("registry.local/bench:v%d", n) }
 // name is the name of every workload; they are measured one after the other.
 const name = "bench"
 
-func meta() metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: namespace, Name: name} }
+// absent is a node selector that no node has.
+func absent() object { return object{"holdfast.io/bench": "none"} }
 
-func selector() *metav1.LabelSelector {
-	return &metav1.LabelSelector{MatchLabels: map[string]string{"app": "bench"}}
+// empty returns the workload with nothing in it but its name.
+func (w workload) empty() *unstructured.Unstructured {
+	o := &unstructured.Unstructured{}
+	o.SetGroupVersionKind(schema.GroupVersionKind{Group: w.group, Version: w.version, Kind: w.kind})
+	o.SetNamespace(namespace)
+	o.SetName(name)
+	return o
 }
 
-// deployment is the native workload.
-type deployment struct{}
-
-func (deployment) object() client.Object { return &appsv1.Deployment{ObjectMeta: meta()} }
-
-func (deployment) build() client.Object {
-	away, surge := intstr.FromString(budget), intstr.FromInt32(0)
-	return &appsv1.Deployment{ObjectMeta: meta(), Spec: appsv1.DeploymentSpec{
-		Replicas: new(int32), Selector: selector(), Template: template(false),
-		Strategy: appsv1.DeploymentStrategy{
-			Type:          appsv1.RollingUpdateDeploymentStrategyType,
-			RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: &away, MaxSurge: &surge},
-		},
-	}}
-}
-
-func (deployment) set(object client.Object, replicas int32, image string, _ bool) {
-	d, ok := object.(*appsv1.Deployment)
-	if !ok {
-		return
+// build returns the workload with its whole spec and no pods.
+func (w workload) build() client.Object {
+	labels := object{"app": name}
+	pod := object{
+		"terminationGracePeriodSeconds": int64(1),
+		"containers":                    containers(image(1)),
+		"tolerations":                   []any{object{"operator": "Exists"}},
 	}
-	d.Spec.Replicas = &replicas
-	d.Spec.Template.Spec.Containers[0].Image = image
-}
-
-func (deployment) settled(object client.Object, n int32) bool {
-	d, ok := object.(*appsv1.Deployment)
-	return ok && d.Status.ObservedGeneration == d.Generation && d.Status.Replicas == n && d.Status.UpdatedReplicas == n &&
-		d.Status.AvailableReplicas == n
-}
-
-// cloneSet is ours, with or without the readiness gate in its template.
-type cloneSet struct{ gated bool }
-
-func (cloneSet) object() client.Object { return &appsv1beta1.CloneSet{ObjectMeta: meta()} }
-
-func (c cloneSet) build() client.Object {
-	away, surge := intstr.FromString(budget), intstr.FromInt32(0)
-	return &appsv1beta1.CloneSet{ObjectMeta: meta(), Spec: appsv1beta1.CloneSetSpec{
-		Replicas: new(int32), Selector: selector(), Template: template(c.gated),
-		UpdateStrategy: appsv1beta1.CloneSetUpdateStrategy{
-			Type:          appsv1beta1.RollingUpdateCloneSetStrategyType,
-			RollingUpdate: &appsv1beta1.RollingUpdateCloneSetStrategy{MaxUnavailable: &away, MaxSurge: &surge},
-		},
-	}}
-}
-
-func (cloneSet) set(object client.Object, replicas int32, image string, inPlace bool) {
-	c, ok := object.(*appsv1beta1.CloneSet)
-	if !ok {
-		return
+	if w.gated {
+		pod["readinessGates"] = []any{object{"conditionType": "InPlaceUpdateReady"}}
 	}
-	c.Spec.Replicas = &replicas
-	c.Spec.Template.Spec.Containers[0].Image = image
-	if c.Spec.UpdateStrategy.RollingUpdate == nil {
-		c.Spec.UpdateStrategy.RollingUpdate = &appsv1beta1.RollingUpdateCloneSetStrategy{}
+	spec := object{
+		"selector": object{"matchLabels": labels},
+		"template": object{"metadata": object{"labels": labels}, "spec": pod},
 	}
-	c.Spec.UpdateStrategy.RollingUpdate.PodUpdatePolicy = appsv1beta1.RecreatePodUpdatePolicy
-	if inPlace {
-		c.Spec.UpdateStrategy.RollingUpdate.PodUpdatePolicy = appsv1beta1.InPlaceIfPossiblePodUpdatePolicy
+	for field, value := range w.spec {
+		spec[field] = value
 	}
+	if w.daemon {
+		pod["nodeSelector"] = absent()
+	} else {
+		spec["replicas"] = int64(0)
+	}
+	o := w.empty()
+	o.Object["spec"] = spec
+	return o
 }
 
-func (cloneSet) settled(object client.Object, n int32) bool {
-	c, ok := object.(*appsv1beta1.CloneSet)
-	return ok && c.Status.ObservedGeneration == c.Generation && c.Status.Replicas == n && c.Status.UpdatedReplicas == n &&
-		c.Status.AvailableReplicas == n
+func containers(image string) []any { return []any{object{"name": "main", "image": image}} }
+
+// settled reports whether the status speaks of the newest spec and of n pods, all ready and updated.
+func (w workload) settled(o *unstructured.Unstructured, n int) bool {
+	observed, _, _ := unstructured.NestedInt64(o.Object, "status", "observedGeneration")
+	if observed != o.GetGeneration() {
+		return false
+	}
+	for _, field := range []string{w.total, w.updated, w.available} {
+		if count, _, _ := unstructured.NestedInt64(o.Object, "status", field); count != int64(n) {
+			return false
+		}
+	}
+	return true
 }
 
-// change applies set to the workload on the server.
+// change tells the workload how many pods to have, of which image, and how they get from one image to the next.
 func (b *bench) change(ctx context.Context, w workload, replicas int, image string, inPlace bool) error {
-	object := w.object()
-	if err := b.client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
-		return fmt.Errorf("read the workload: %w", err)
+	pod := object{"containers": containers(image)}
+	spec := object{"template": object{"spec": pod}}
+	switch {
+	case !w.daemon:
+		spec["replicas"] = replicas
+	case replicas == 0:
+		pod["nodeSelector"] = absent()
+	default:
+		pod["nodeSelector"] = nil
 	}
-	before, ok := object.DeepCopyObject().(client.Object)
-	if !ok {
-		return fmt.Errorf("%T is no object", object)
+	how := w.recreate
+	if inPlace {
+		how = w.inPlace
 	}
-	w.set(object, int32(replicas), image, inPlace) //nolint:gosec // a number of pods
-	if err := b.client.Patch(ctx, object, client.MergeFrom(before)); err != nil {
+	for field, value := range how {
+		spec[field] = value
+	}
+	body, err := json.Marshal(object{"spec": spec})
+	if err != nil {
+		return fmt.Errorf("encode the change: %w", err)
+	}
+	if err := b.client.Patch(ctx, w.empty(), client.RawPatch(types.MergePatchType, body)); err != nil {
 		return fmt.Errorf("change the workload: %w", err)
 	}
 	return nil
