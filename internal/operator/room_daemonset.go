@@ -14,9 +14,7 @@ func daemonSet() Room {
 		Help: "keeps the pods of DaemonSets",
 		CRDs: []string{"daemonsets.apps.kruise.io"},
 		Start: func(_ context.Context, d Deps) error {
-			room := daemonset.New(daemonset.Deps{
-				Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock, Guard: d.Guard, Turns: d.Turns,
-			})
+			room := daemonset.New(d.workload())
 			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("daemonset")), room.Watches()...)
 		},
 		Hooks: func(d Deps) []admission.Hook { return daemonset.Hooks(d.Scheme, d.Admission, d.Admission) },

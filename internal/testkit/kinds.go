@@ -77,7 +77,7 @@ func awaitServed(ctx context.Context, c client.WithWatch, definition *apiextensi
 func disposable() []client.ObjectList {
 	return []client.ObjectList{
 		&corev1.PodList{}, &corev1.PersistentVolumeClaimList{}, &appsv1.ControllerRevisionList{},
-		&appsv1beta1.CloneSetList{}, &appsv1beta1.StatefulSetList{},
+		&appsv1beta1.CloneSetList{}, &appsv1beta1.StatefulSetList{}, &appsv1beta1.DaemonSetList{}, &appsv1beta1.BroadcastJobList{},
 	}
 }
 

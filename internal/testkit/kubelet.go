@@ -39,8 +39,8 @@ type Kubelet struct {
 	Client client.Client
 	// Namespace is where the pods are.
 	Namespace string
-	// Nodes are the names that pods are spread over, one after the other; none means node-1 to node-3. Their Node objects are
-	// made as they are needed, and shared by all tests of the binary.
+	// Nodes are the names that pods are spread over, one after the other; none means node-1 to node-3. A pod whose affinity
+	// names a node gets that one. Their Node objects are made as they are needed, and shared by all tests of the binary.
 	Nodes []string
 	// Hold keeps a pod from a transition for as long as it returns true. nil holds nothing back. For BindClaim, pod is nil.
 	Hold func(pod *corev1.Pod, next Transition) bool
@@ -149,6 +149,9 @@ func (k *Kubelet) bind(ctx context.Context, pod *corev1.Pod) error {
 		nodes = []string{"node-1", "node-2", "node-3"}
 	}
 	name := nodes[k.bound%len(nodes)]
+	if only := pinnedTo(pod); only != "" {
+		name = only
+	}
 	if err := k.makeNode(ctx, name); err != nil {
 		return err
 	}
@@ -158,6 +161,18 @@ func (k *Kubelet) bind(ctx context.Context, pod *corev1.Pod) error {
 	}
 	k.bound++
 	return nil
+}
+
+// pinnedTo is the node that the pod's affinity names; "" where it leaves a choice.
+func pinnedTo(pod *corev1.Pod) string {
+	if a := pod.Spec.Affinity; a != nil && a.NodeAffinity != nil && a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
+		for _, term := range a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
+			for _, field := range term.MatchFields {
+				return field.Values[0]
+			}
+		}
+	}
+	return ""
 }
 
 // makeNode makes a Node, if it is not there: admission looks at it before it lets a pod be resized.
