@@ -1,6 +1,7 @@
 package poddeletionflowcontrol
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,6 +139,8 @@ func (b *book) begin(t *terms) *work {
 	}
 	w.reserve = mine && (waited || low || w.over)
 	w.wishes, b.queue, b.lazy = b.queue, nil, time.Time{}
+	// What comes back comes first: nobody is denied for want of it.
+	slices.SortStableFunc(w.wishes, func(a, b *wish) int { return cmp.Compare(b.give, a.give) })
 	w.notes, b.notes = b.notes, notes{}
 	w.spent = slices.Clone(b.block.spent)
 	b.block.writing = len(w.spent)
@@ -249,6 +252,9 @@ func (b *book) apply(base *flow.Ledger, t *terms, w *work) (*attempt, bool) {
 	one := &attempt{grants: make([]flow.Grant, len(w.wishes)), size: -1, ledger: l}
 	changed := len(w.spent) > 0 || w.over || w.notes.denied > 0
 	l.Settle(me, w.spent)
+	if w.over {
+		one.size = l.Reserve(me, 0, t.rules) // before anybody is denied for want of it
+	}
 	for i, wish := range w.wishes {
 		one.grants[i] = grant(l, t, wish)
 		changed = changed || one.grants[i] != flow.Denied
@@ -260,14 +266,11 @@ func (b *book) apply(base *flow.Ledger, t *terms, w *work) (*attempt, bool) {
 	l.Deny(w.notes.limited, t.breaker, t.closed)
 	_, open := l.Open(l.Clock, t.breaker, t.closed)
 	held := l.Held(me)
-	switch {
-	case w.reserve && !open:
-		if size := flow.BlockSize(t.rules, l.Left(l.Clock, t.rules)); size > held || w.over {
-			one.size = l.Reserve(me, max(size, held), t.rules)
+	if w.reserve && !open {
+		if size := flow.BlockSize(t.rules, l.Left(l.Clock, t.rules)); size > held {
+			one.size = l.Reserve(me, size, t.rules)
 			changed = changed || one.size > held
 		}
-	case w.over:
-		one.size = l.Reserve(me, 0, t.rules)
 	}
 	b.mu.Lock()
 	b.seq++

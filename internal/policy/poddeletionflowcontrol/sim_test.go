@@ -1,0 +1,465 @@
+package poddeletionflowcontrol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"github.com/holdfast-io/holdfast/api/policy/v1alpha1"
+	"github.com/holdfast-io/holdfast/internal/disruption"
+	"github.com/holdfast-io/holdfast/internal/disruption/flow"
+)
+
+// memory is a store in memory whose only promise is that of the API server: compare and swap by version.
+type memory struct {
+	mu      sync.Mutex
+	ledger  *flow.Ledger
+	version int64
+	history []past
+	watch   func(*flow.Ledger, string)
+}
+
+// past is a ledger that was stored, and since when.
+type past struct {
+	since  time.Time
+	ledger *flow.Ledger
+}
+
+func (m *memory) get() (*flow.Ledger, string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ledger == nil {
+		return nil, ""
+	}
+	return m.ledger, strconv.FormatInt(m.version, 10)
+}
+
+func (m *memory) put(version string, l *flow.Ledger) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ledger == nil && version != "" || m.ledger != nil && version != strconv.FormatInt(m.version, 10) {
+		return "", errConflict
+	}
+	stored := &v1alpha1.PodDeletionLedger{}
+	l.Write(stored)
+	read, err := flow.Read(stored) // as through the API server
+	if err != nil {
+		return "", err
+	}
+	m.version++
+	m.ledger = read
+	m.history = append(m.history, past{time.Now(), read})
+	if m.watch != nil {
+		m.watch(read, strconv.FormatInt(m.version, 10))
+	}
+	return strconv.FormatInt(m.version, 10), nil
+}
+
+var errDead = errors.New("killed")
+
+// replica is one keeper with all that can happen to it.
+type replica struct {
+	*Keeper
+
+	world *world
+	name  string
+	dead  atomic.Bool
+	stop  context.CancelFunc
+	stall atomic.Int64 // until when it stands still, in nanoseconds of the world's clock
+}
+
+// skewed is a clock that is wrong.
+type skewed struct {
+	clock.RealClock
+
+	by time.Duration
+}
+
+func (s skewed) Now() time.Time                  { return time.Now().Add(s.by) }
+func (s skewed) Since(t time.Time) time.Duration { return s.Now().Sub(t) }
+
+// breathe is the time that a request takes, and that the replica stands still.
+func (r *replica) breathe(ctx context.Context, most time.Duration) error {
+	wait := time.Duration(r.world.intn(int(most)))
+	if until := time.Unix(0, r.stall.Load()); time.Now().Before(until) {
+		wait += time.Until(until)
+		ctx = context.WithoutCancel(ctx) // who stands still does not see his deadlines pass
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if r.dead.Load() {
+		return errDead
+	}
+	return nil
+}
+
+// Get and Put are the store as this replica reaches it.
+func (r *replica) Get(ctx context.Context, _ string) (*flow.Ledger, string, error) {
+	if err := r.breathe(ctx, 4*time.Millisecond); err != nil {
+		return nil, "", err
+	}
+	l, version := r.world.store.get()
+	if err := r.breathe(ctx, 4*time.Millisecond); err != nil {
+		return nil, "", err
+	}
+	return l, version, nil
+}
+
+func (r *replica) Put(ctx context.Context, _, version string, l *flow.Ledger) (string, error) {
+	if err := r.breathe(ctx, 5*time.Millisecond); err != nil {
+		return "", err
+	}
+	fault := r.world.intn(100)
+	switch {
+	case fault < r.world.faults:
+		return "", errors.New("refused")
+	case fault < 2*r.world.faults: // the request is under way for longer than anybody waits
+		go func() {
+			time.Sleep(time.Duration(r.world.intn(int(3 * time.Second))))
+			_, _ = r.world.store.put(version, l)
+		}()
+		return "", errors.New("timeout")
+	}
+	made, err := r.world.store.put(version, l)
+	if err != nil {
+		return "", err
+	}
+	if fault < 3*r.world.faults {
+		return "", errors.New("connection reset")
+	}
+	if err := r.breathe(ctx, 5*time.Millisecond); err != nil {
+		return "", err
+	}
+	return made, nil
+}
+
+// Call reaches another replica.
+func (r *replica) Call(ctx context.Context, address, _ string, body []byte) ([]byte, error) {
+	other := r.world.named(address)
+	if other == nil || other.dead.Load() {
+		return nil, errDead
+	}
+	if err := r.breathe(ctx, time.Millisecond); err != nil {
+		return nil, err
+	}
+	raw, err := other.Answer(ctx, body)
+	if err != nil {
+		return nil, err
+	}
+	if err := other.breathe(ctx, time.Millisecond); err != nil {
+		return nil, err
+	}
+	return raw, r.breathe(ctx, time.Millisecond)
+}
+
+// world is a cluster of replicas with requests, faults and a judge.
+type world struct {
+	t      *testing.T
+	policy *v1alpha1.PodDeletionFlowControl
+	store  *memory
+	faults int // percent of writes, of each kind
+
+	mu       sync.Mutex
+	random   *rand.Rand
+	replicas []*replica
+	admitted []passage
+	denied   []denial
+	failed   int
+	kills    int
+	born     int
+}
+
+// passage is a pod that was let go, when the API server heard of it.
+type passage struct {
+	uid string
+	at  time.Time
+}
+
+// denial is a pod that was kept.
+type denial struct {
+	asked, at time.Time
+	reason    string
+}
+
+func (w *world) intn(n int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.random.IntN(max(n, 1))
+}
+
+func (w *world) named(name string) *replica {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.replicas {
+		if r.name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// start brings up a replica.
+func (w *world) start(ctx context.Context, skew time.Duration) *replica {
+	w.mu.Lock()
+	w.born++
+	r := &replica{world: w, name: fmt.Sprintf("r%d", w.born)}
+	w.mu.Unlock()
+	r.Keeper = New(Deps{
+		Clock: skewed{by: skew}, Log: logr.Discard(), Identity: r.name, Caller: r, Store: r, SystemNamespace: "holdfast-system",
+	})
+	r.served.Store(present)
+	r.See(w.policy)
+	ctx, r.stop = context.WithCancel(ctx)
+	go func() { _ = r.Run(ctx) }()
+	w.mu.Lock()
+	w.replicas = append(w.replicas, r)
+	w.mu.Unlock()
+	return r
+}
+
+// kill ends a replica as a lost node does: nothing of it is heard again.
+func (w *world) kill(r *replica) {
+	r.dead.Store(true)
+	r.stop()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.kills++
+	w.replicas = slices.DeleteFunc(w.replicas, func(other *replica) bool { return other == r })
+}
+
+// crown makes one the preferred replica, in the eyes of those that notice.
+func (w *world) crown(leader *replica, notice int) {
+	w.mu.Lock()
+	all := slices.Clone(w.replicas)
+	w.mu.Unlock()
+	for _, r := range all {
+		switch {
+		case r == leader:
+			r.owner.set(r.now().Add(leaseDuration), "")
+		case w.intn(100) < notice:
+			r.owner.set(time.Time{}, leader.name)
+		}
+	}
+}
+
+// request is what the API server does: it waits for three seconds, and takes silence for a no.
+func (w *world) request(r *replica, uid string) bool {
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), flow.Reply)
+	defer cancel()
+	v, err := r.Guard().Take(ctx, disruption.Request{
+		Operation: disruption.Delete, User: authenticationv1.UserInfo{Username: "script"},
+		Pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: uid, UID: types.UID(uid)}},
+	})
+	if stall := time.Unix(0, r.stall.Load()); time.Now().Before(stall) {
+		time.Sleep(time.Until(stall))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	switch {
+	case r.dead.Load(), err != nil, now.Sub(begun) > flow.Reply:
+		w.failed++
+	case v.Outcome == disruption.Allow:
+		w.admitted = append(w.admitted, passage{uid, now})
+		return true
+	default:
+		w.denied = append(w.denied, denial{begun, now, v.Reason})
+	}
+	return false
+}
+
+// judge looks for a window that held more pods than its limit, and for a no without a reason.
+func (w *world) judge() {
+	w.t.Helper()
+	slices.SortFunc(w.admitted, func(a, b passage) int { return a.at.Compare(b.at) })
+	for _, rule := range w.policy.Spec.LimitRules {
+		in := map[string]int{}
+		from, most := 0, 0
+		for _, a := range w.admitted {
+			in[a.uid]++
+			for ; a.at.Sub(w.admitted[from].at) > rule.Interval.Duration; from++ {
+				if old := w.admitted[from].uid; in[old] == 1 {
+					delete(in, old)
+				} else {
+					in[old]--
+				}
+			}
+			most = max(most, len(in))
+		}
+		if most > int(rule.Limit) {
+			w.t.Errorf("%d pods were let go within %s, and the limit is %d", most, rule.Interval.Duration, rule.Limit)
+		}
+	}
+	t, err := read(w.policy)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for i, p := range w.store.history {
+		for _, u := range p.ledger.Usage(p.ledger.Clock, t.rules) {
+			if u.Count > u.Limit {
+				w.t.Errorf("write %d: the ledger holds %s in %s", i, counted(u), u.Interval)
+			}
+		}
+		if i > 0 && p.ledger.Clock <= w.store.history[i-1].ledger.Clock {
+			w.t.Errorf("write %d: the ledger's clock went back", i)
+		}
+	}
+	for _, d := range w.denied {
+		if !w.justified(t, d) {
+			w.t.Errorf("denied (%s) at %s, and the ledger had room all the time since a second before it was asked", d.reason, d.at)
+			return
+		}
+	}
+}
+
+// justified tells whether the ledger was full at some time since shortly before the question: it may have been read then.
+func (w *world) justified(t *terms, d denial) bool {
+	for i, p := range w.store.history {
+		until := d.at
+		if i+1 < len(w.store.history) {
+			until = w.store.history[i+1].since
+		}
+		if p.since.After(d.at) || until.Before(d.asked.Add(-time.Second)) {
+			continue
+		}
+		// The first moment at which the replica may have looked at it, when it was made: later ones have more room.
+		first := p.ledger.Clock
+		if earliest := d.asked.Add(-time.Second); earliest.After(p.since) {
+			first = p.ledger.Now(earliest.Add(-flow.Skew / 2)) // by the slowest clock: another replica may have answered
+		}
+		if p.ledger.Left(first, t.rules) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	if text := os.Getenv("HOLDFAST_SEED"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("HOLDFAST_SEED: %v", err)
+		}
+		return n
+	}
+	return rand.Uint64()
+}
+
+func policyOf(rules ...v1alpha1.DeletionLimitRule) *v1alpha1.PodDeletionFlowControl {
+	return &v1alpha1.PodDeletionFlowControl{
+		ObjectMeta: metav1.ObjectMeta{Name: "fleet", UID: "policy-1", Generation: 1},
+		Spec:       v1alpha1.PodDeletionFlowControlSpec{LimitRules: rules},
+	}
+}
+
+func rule(interval time.Duration, limit int32) v1alpha1.DeletionLimitRule {
+	return v1alpha1.DeletionLimitRule{Interval: metav1.Duration{Duration: interval}, Limit: limit}
+}
+
+// TestHistories plays random histories and holds each against the limits: replicas are killed, stand still and have wrong
+// clocks, writes fail or get lost, permits come back, the preferred replica changes, and two believe to be it.
+func TestHistories(t *testing.T) {
+	first := seed(t)
+	runs := uint64(25)
+	if os.Getenv("HOLDFAST_SEED") != "" {
+		runs = 1
+	}
+	for s := first; s != first+runs; s++ {
+		t.Run(fmt.Sprintf("HOLDFAST_SEED=%d", s), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { play(t, s) })
+		})
+	}
+}
+
+func play(t *testing.T, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 1))
+	limit := []int32{10, 40, 100, 200}[random.IntN(4)]
+	w := &world{
+		t: t, random: random, store: &memory{}, faults: random.IntN(6),
+		policy: policyOf(rule(15*time.Second, limit), rule(40*time.Second, limit*3/2)),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	w.store.watch = func(l *flow.Ledger, version string) {
+		w.mu.Lock()
+		all := slices.Clone(w.replicas)
+		w.mu.Unlock()
+		for _, r := range all {
+			delay := time.Duration(w.intn(int(100 * time.Millisecond)))
+			time.AfterFunc(delay, func() { r.all()[0].see(l, version) })
+		}
+	}
+	skew := func() time.Duration { return time.Duration(w.intn(int(flow.Skew))) - flow.Skew/2 }
+	for range 3 {
+		w.start(ctx, skew())
+	}
+	var requests sync.WaitGroup
+	for range 900 {
+		time.Sleep(time.Duration(w.intn(int(180 * time.Millisecond))))
+		w.mu.Lock()
+		r := w.replicas[w.random.IntN(len(w.replicas))]
+		w.mu.Unlock()
+		switch event := w.intn(1000); {
+		case event < 6 && len(w.replicas) > 1:
+			w.kill(r)
+			w.start(ctx, skew())
+		case event < 12:
+			r.stall.Store(time.Now().Add(time.Duration(w.intn(int(8 * time.Second)))).UnixNano())
+		case event < 60:
+			w.crown(r, 80)
+		}
+		for range w.intn(12) {
+			uid := fmt.Sprintf("pod-%d", w.intn(2000))
+			requests.Go(func() {
+				if w.request(r, uid) && w.intn(10) == 0 {
+					r.Guard().Release(ctx, disruption.Request{
+						Operation: disruption.Delete,
+						Pod:       &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: uid, UID: types.UID(uid)}},
+					})
+					w.take(uid)
+				}
+			})
+		}
+	}
+	requests.Wait()
+	cancel()
+	synctest.Wait()
+	time.Sleep(10 * time.Second)
+	w.judge()
+	t.Logf("limit %d: %d let go, %d denied, %d failed, %d killed, %d writes, %d percent of them wrong in each way",
+		limit, len(w.admitted), len(w.denied), w.failed, w.kills, len(w.store.history), w.faults)
+}
+
+// take removes the last admission of a pod, whose permit was given back: it was not deleted.
+func (w *world) take(uid string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := len(w.admitted) - 1; i >= 0; i-- {
+		if w.admitted[i].uid == uid {
+			w.admitted = slices.Delete(w.admitted, i, i+1)
+			return
+		}
+	}
+}
