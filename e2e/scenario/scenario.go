@@ -25,7 +25,12 @@ type scenario struct {
 // scenarios lists all of them, in the order in which they are played: those that take a part of the cluster away come last.
 func scenarios() []scenario {
 	return []scenario{
-		budgetScenario()}
+		budgetScenario(),
+		floodScenario(),
+		talkScenario(),
+		outageScenario(),
+		redisScenario(), // takes a node away: the last one
+	}
 }
 
 // names are what --only takes.
