@@ -15,9 +15,6 @@ import (
 func (e *Env) Node(t testing.TB, name string, labels map[string]string, overrides ...func(*corev1.Node)) *corev1.Node {
 	t.Helper()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
-	for _, override := range overrides {
-		override(node)
-	}
 	if err := e.Client.Create(t.Context(), node); err != nil {
 		t.Fatalf("make node %s: %v", name, err)
 	}
@@ -28,5 +25,12 @@ func (e *Env) Node(t testing.TB, name string, labels map[string]string, override
 			t.Logf("delete node %s: %v", name, err)
 		}
 	})
+	node.Spec.Taints = nil // admission taints a new node until its kubelet says that it is ready
+	for _, override := range overrides {
+		override(node)
+	}
+	if err := e.Client.Update(t.Context(), node); err != nil {
+		t.Fatalf("make node %s ready: %v", name, err)
+	}
 	return node
 }
