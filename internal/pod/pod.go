@@ -104,11 +104,13 @@ func Restarts(p *corev1.Pod) int32 {
 	return most
 }
 
-// Container returns the status of a container, or nil while the kubelet has not reported it.
+// Container returns the status of a container, init containers among them, or nil while the kubelet has not reported it.
 func Container(p *corev1.Pod, name string) *corev1.ContainerStatus {
-	for i := range p.Status.ContainerStatuses {
-		if p.Status.ContainerStatuses[i].Name == name {
-			return &p.Status.ContainerStatuses[i]
+	for _, statuses := range [][]corev1.ContainerStatus{p.Status.ContainerStatuses, p.Status.InitContainerStatuses} {
+		for i := range statuses {
+			if statuses[i].Name == name {
+				return &statuses[i]
+			}
 		}
 	}
 	return nil

@@ -71,7 +71,7 @@ func (k *Kubelet) finishedInit(pod *corev1.Pod) []corev1.ContainerStatus {
 			ContainerID: containerID(pod, &container, 0),
 		}
 		now := k.now()
-		if container.RestartPolicy != nil && *container.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+		if restartable(&container) {
 			started := true
 			status.Started = &started
 			status.State.Running = &corev1.ContainerStateRunning{StartedAt: now}
@@ -180,9 +180,11 @@ func grant(container *corev1.Container, status *corev1.ContainerStatus) {
 // readiness sets the readiness conditions from the containers and the readiness gates, and reports whether they changed.
 func (k *Kubelet) readiness(pod *corev1.Pod) bool {
 	containers := corev1.ConditionTrue
-	for i := range pod.Status.ContainerStatuses {
-		if !pod.Status.ContainerStatuses[i].Ready {
-			containers = corev1.ConditionFalse
+	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses} {
+		for i := range statuses { // an init container that is done is ready
+			if !statuses[i].Ready {
+				containers = corev1.ConditionFalse
+			}
 		}
 	}
 	ready, reason := containers, ""
@@ -219,7 +221,7 @@ func (k *Kubelet) set(pod *corev1.Pod, kind corev1.PodConditionType, status core
 	return true
 }
 
-// eachContainer calls do with each container of the spec that has a status.
+// eachContainer calls do with each container of the spec that has a status, restartable init containers among them.
 func eachContainer(pod *corev1.Pod, do func(*corev1.Container, *corev1.ContainerStatus)) {
 	for i := range pod.Spec.Containers {
 		for j := range pod.Status.ContainerStatuses {
@@ -228,6 +230,18 @@ func eachContainer(pod *corev1.Pod, do func(*corev1.Container, *corev1.Container
 			}
 		}
 	}
+	for i := range pod.Spec.InitContainers {
+		for j := range pod.Status.InitContainerStatuses {
+			if c := &pod.Spec.InitContainers[i]; restartable(c) && pod.Status.InitContainerStatuses[j].Name == c.Name {
+				do(c, &pod.Status.InitContainerStatuses[j])
+			}
+		}
+	}
+}
+
+// restartable reports whether an init container runs as long as the pod does.
+func restartable(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
 // notPulled is the state of a container whose image cannot be had.

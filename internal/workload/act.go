@@ -69,7 +69,7 @@ func (e *Engine) Act(ctx context.Context, src Source, state State, plan *Plan) e
 		return err
 	}
 	defer done()
-	each(plan.Steps, func(s Step) { p.step(ctx, s) })
+	Each(plan.Steps, func(s Step) { p.step(ctx, s) })
 	p.claims(ctx)
 	p.births(ctx)
 	if err := e.trim(ctx, src, p.memory, state); err != nil {
@@ -103,8 +103,8 @@ func (e *Engine) left(owner, pod types.UID) {
 	}
 }
 
-// each runs do for all items, some at a time, and returns when all are done.
-func each[T any](items []T, do func(T)) {
+// Each runs do for all items, some at a time, and returns when all are done.
+func Each[T any](items []T, do func(T)) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, parallel)
 	for _, item := range items {
@@ -183,7 +183,7 @@ func (p *pass) births(ctx context.Context) {
 func (p *pass) batch(ctx context.Context, births []Birth) []error {
 	var mu sync.Mutex
 	var failures []error
-	each(births, func(b Birth) {
+	Each(births, func(b Birth) {
 		if err := p.create(ctx, b); err != nil {
 			mu.Lock()
 			failures = append(failures, err)
@@ -289,7 +289,7 @@ func (p *pass) bury(ctx context.Context) {
 	if p.plan.Set.Ended == KeepEnded {
 		return
 	}
-	each(p.state.Gone, func(dead *corev1.Pod) {
+	Each(p.state.Gone, func(dead *corev1.Pod) {
 		if dead.DeletionTimestamp != nil || p.memory.isDeleted(dead) {
 			return
 		}

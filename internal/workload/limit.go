@@ -392,7 +392,7 @@ func (l *limiter) waiting() {
 		switch {
 		case cause != pod.NoCause:
 			l.hold(c, heldBy(cause), "%s", text)
-		case m.Phase != inplace.Idle:
+		case m.Phase != inplace.Idle || m.Waits != "":
 			l.hold(c, appsv1beta1.HeldByUpdate, "%s", m.Waits)
 		case m.State == appsv1beta1.LifecycleStatePreparingNormal:
 			l.hold(c, appsv1beta1.HeldByHook, "the pod is PreparingNormal until its preNormal hook puts %s on it",

@@ -43,6 +43,10 @@ type facts struct {
 
 func look(p *corev1.Pod) facts {
 	phase, waits := inplace.Progress(p)
+	sidecars := inplace.ReadSidecars(p).Waits(p)
+	if waits == "" {
+		waits = sidecars
+	}
 	_, named := p.Labels[appsv1beta1.SpecifiedDelete] // whatever its value
 	return facts{
 		resourceVersion: p.ResourceVersion,
@@ -53,7 +57,7 @@ func look(p *corev1.Pod) facts {
 		phase:           phase,
 		waits:           waits,
 		state:           hook.State(p),
-		away:            hook.Away(p) || phase != inplace.Idle || inplace.Unready(p),
+		away:            hook.Away(p) || phase != inplace.Idle || sidecars != "" || inplace.Unready(p),
 		named:           named,
 	}
 }

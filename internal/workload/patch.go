@@ -57,7 +57,7 @@ func (e *Engine) patchPod(ctx context.Context, m *memory, p *corev1.Pod, body pa
 		err = e.Client.SubResource(subresource).Patch(ctx, fresh, data)
 	}
 	if err != nil {
-		if unanswered(err) {
+		if Unanswered(err) {
 			m.doubt(p.Name, p.UID)
 		}
 		return err //nolint:wrapcheck // the callers say what it was for
@@ -72,9 +72,9 @@ func (e *Engine) patchPod(ctx context.Context, m *memory, p *corev1.Pod, body pa
 	return nil
 }
 
-// unanswered reports whether the API server may have done what was asked although an error came back. An answer of its own
+// Unanswered reports whether the API server may have done what was asked although an error came back. An answer of its own
 // with a 4xx code says that it did not; client-go returns it bare, and an error that wraps one is ours.
-func unanswered(err error) bool {
+func Unanswered(err error) bool {
 	status, ok := err.(apierrors.APIStatus)
 	if !ok {
 		return true

@@ -203,7 +203,7 @@ func (p *pass) delete(ctx context.Context, target *corev1.Pod) error {
 		p.engine.left(p.src.Owner.GetUID(), target.UID)
 		return nil
 	}
-	if unanswered(err) || apierrors.IsConflict(err) { // a conflict: the name may have another pod now
+	if Unanswered(err) || apierrors.IsConflict(err) { // a conflict: the name may have another pod now
 		p.memory.doubt(target.Name, target.UID)
 	}
 	return fmt.Errorf("delete pod %s/%s: %w", target.Namespace, target.Name, err)
@@ -225,7 +225,7 @@ func (p *pass) create(ctx context.Context, b Birth) error {
 		return nil
 	case apierrors.IsAlreadyExists(err):
 		return p.taken(ctx, fresh, b.ID)
-	case unanswered(err):
+	case Unanswered(err):
 		p.memory.doubt(fresh.Name, "")
 	}
 	err = fmt.Errorf("create pod %s/%s: %w", fresh.Namespace, fresh.Name, err)

@@ -110,13 +110,9 @@ func slotsOf(cs *appsv1beta1.CloneSet, rolling appsv1beta1.RollingUpdateCloneSet
 
 // partition is how many pods keep their revision. A percentage below 100% leaves at least one to be updated.
 func partition(value *intstr.IntOrString, replicas int) (int, error) {
-	kept, err := share.Of(value, intstr.FromInt32(0), replicas, true)
+	kept, err := share.Partition(value, replicas)
 	if err != nil {
 		return 0, fmt.Errorf("spec.updateStrategy.rollingUpdate.partition: %w", err)
-	}
-	kept = min(kept, replicas)
-	if value != nil && value.Type == intstr.String && value.StrVal != "100%" && kept == replicas && replicas > 1 {
-		kept = replicas - 1
 	}
 	return kept, nil
 }

@@ -152,9 +152,11 @@ func sameImage(status, spec string) bool {
 }
 
 func specImage(p *corev1.Pod, name string) string {
-	for i := range p.Spec.Containers {
-		if p.Spec.Containers[i].Name == name {
-			return p.Spec.Containers[i].Image
+	for _, containers := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
+		for i := range containers {
+			if containers[i].Name == name {
+				return containers[i].Image
+			}
 		}
 	}
 	return ""
@@ -229,7 +231,7 @@ func Begin(p *corev1.Pod, delta Delta, revision string, now time.Time) (State, m
 		}
 	}
 	for _, name := range delta.Env {
-		put(&state.LastContainerStatuses, name, identify(p, name))
+		put(&state.LastContainerStatuses, name, identify(p, name, underWay(p)))
 	}
 	state.take(p, images, later, now)
 	return state, images
@@ -246,7 +248,7 @@ func Continue(p *corev1.Pod, state State, now time.Time) (State, map[string]stri
 func (s *State) take(p *corev1.Pod, images, later map[string]string, now time.Time) {
 	batch := make([]string, 0, len(images))
 	for name := range images {
-		put(&s.LastContainerStatuses, name, identify(p, name))
+		put(&s.LastContainerStatuses, name, identify(p, name, underWay(p)))
 		batch = append(batch, name)
 	}
 	slices.Sort(batch)
@@ -259,13 +261,14 @@ func (s *State) take(p *corev1.Pod, images, later map[string]string, now time.Ti
 	}
 }
 
-func identify(p *corev1.Pod, name string) ContainerStatus {
+// identify tells which run of a container there is now; prior is the change before this one, or nil.
+func identify(p *corev1.Pod, name string, prior *State) ContainerStatus {
 	status := pod.Container(p, name)
 	if status == nil {
 		return ContainerStatus{}
 	}
 	unsettled := false
-	if prior := underWay(p); prior != nil {
+	if prior != nil {
 		before, changed := prior.LastContainerStatuses[name]
 		unsettled = changed && !restarted(p, name, before)
 	}

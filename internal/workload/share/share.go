@@ -42,5 +42,19 @@ func Pace(value *intstr.IntOrString, all int) (int, error) {
 	return max(1, n), nil
 }
 
+// Partition is how many of all pods keep their revision. A percentage below 100% leaves at least one of several to be
+// updated.
+func Partition(value *intstr.IntOrString, all int) (int, error) {
+	kept, err := Of(value, intstr.FromInt32(0), all, true)
+	if err != nil {
+		return 0, err
+	}
+	kept = min(kept, all)
+	if value != nil && value.Type == intstr.String && value.StrVal != "100%" && kept == all && all > 1 {
+		kept = all - 1
+	}
+	return kept, nil
+}
+
 // Seconds is a number of seconds as the user writes it.
 func Seconds(n int32) time.Duration { return time.Duration(n) * time.Second }

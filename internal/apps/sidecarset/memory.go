@@ -1,0 +1,90 @@
+package sidecarset
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/reconcile"
+)
+
+// memory is what is known of the own writes to a set's pods beyond the cache. Nothing in it is needed after a restart, when
+// the cache starts from a list that holds every earlier write.
+type memory struct {
+	uid types.UID
+
+	mu sync.Mutex
+	// written is the newest version that a write of ours returned.
+	written string
+	// unsure are pods whose last write ended without an answer, with the workloads whose turn it was.
+	unsure map[client.ObjectKey]types.UID
+}
+
+// cacheInterval is how long until the cache is looked at again; its events wake the set earlier.
+const cacheInterval = 100 * time.Millisecond
+
+func (r *Reconciler) memory(set *appsv1beta1.SidecarSet) *memory {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.memories[set.Name]; m != nil && m.uid == set.UID {
+		return m
+	}
+	m := &memory{uid: set.UID, unsure: map[client.ObjectKey]types.UID{}}
+	r.memories[set.Name] = m
+	return m
+}
+
+func (m *memory) wrote(version string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if reconcile.Newer(version, m.written) {
+		m.written = version
+	}
+}
+
+// learn finds out whether a write without an answer has happened, before anybody else counts; a failure leaves it to the next
+// pass.
+func (r *Reconciler) learn(ctx context.Context, m *memory, key client.ObjectKey, turn types.UID) {
+	var p corev1.Pod
+	err := r.deps.Live.Get(ctx, key, &p)
+	m.mu.Lock()
+	if client.IgnoreNotFound(err) != nil {
+		m.unsure[key] = turn
+	} else {
+		delete(m.unsure, key)
+	}
+	m.mu.Unlock()
+	if err == nil {
+		m.wrote(p.ResourceVersion)
+		if r.deps.Turns != nil && turn != "" {
+			r.deps.Turns.Wrote(turn, p.ResourceVersion)
+		}
+	}
+}
+
+// caughtUp makes sure that the cache shows our own writes, asking the API server about those without an answer.
+func (r *Reconciler) caughtUp(ctx context.Context, m *memory) error {
+	m.mu.Lock()
+	unsure := maps.Clone(m.unsure)
+	m.mu.Unlock()
+	for key, turn := range unsure {
+		r.learn(ctx, m, key, turn)
+	}
+	synced, known := r.deps.Position.Synced(ctx, podKind())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case len(m.unsure) > 0:
+		return reconcile.Wait(time.Second, "the API server does not tell whether the last write of a pod has happened")
+	case known && reconcile.Newer(m.written, synced):
+		return reconcile.Wait(cacheInterval, fmt.Sprintf("the cache shows pods up to version %s, our last write is %s", synced, m.written))
+	}
+	return nil
+}

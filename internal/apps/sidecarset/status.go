@@ -1,0 +1,97 @@
+package sidecarset
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/workload"
+	"github.com/holdfast-io/holdfast/internal/workload/report"
+)
+
+// The set's own conditions.
+const (
+	// failedUpdate is True when pods could not be changed.
+	failedUpdate = "FailedUpdate"
+	// notUpgradable is True when pods must be made anew to get the newest revision.
+	notUpgradable = "NotUpgradable"
+	// clashing is True when another set gives the same pods what this one gives them.
+	clashing = "Clashing"
+)
+
+// report fills the status from what was seen and done, and returns when time alone will change something.
+func (r *Reconciler) report(
+	ctx context.Context, set *appsv1beta1.SidecarSet, seen state, p plan, acted error, now time.Time,
+) (time.Duration, error) {
+	var others appsv1beta1.SidecarSetList
+	if err := r.deps.Client.List(ctx, &others, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, fmt.Errorf("list SidecarSets: %w", err)
+	}
+	summarize(set, seen, p, acted, clashes(set, others.Items), now)
+	return p.again, nil
+}
+
+// summarize fills the status. It is pure.
+func summarize(set *appsv1beta1.SidecarSet, seen state, p plan, acted error, clashed []string, now time.Time) {
+	s := &set.Status
+	s.ObservedGeneration, s.LatestRevision = set.Generation, seen.latest
+	s.MatchedPods, s.UpdatedPods, s.ReadyPods, s.UpdatedReadyPods = 0, 0, 0, 0
+	fixed, running := int32(0), int32(0)
+	for i := range seen.members {
+		m := &seen.members[i]
+		settled := m.waits == "" && !m.hot
+		s.MatchedPods++
+		s.UpdatedPods += count(m.updated)
+		s.ReadyPods += count(m.Ready)
+		s.UpdatedReadyPods += count(m.updated && m.Ready && settled)
+		fixed += count(m.fixed != "")
+		running += count(!settled)
+	}
+	s.Held = workload.Summary(p.held)
+	conditions := report.From(s.Conditions)
+	tell(&conditions, notUpgradable, fixed > 0, "ImmutableField",
+		"pods cannot get the newest revision in place: their condition SidecarSetUpgradable says why; delete them, and new ones have it", now)
+	message := ""
+	if len(clashed) > 0 {
+		message = clashed[0]
+	}
+	tell(&conditions, clashing, message != "", "SameContainer", message, now)
+	standing := report.Standing{
+		Done:      message == "" && running == 0 && fixed == 0 && int(s.UpdatedPods) >= p.expected && s.UpdatedReadyPods == s.UpdatedPods,
+		Available: s.UpdatedReadyPods, Held: s.Held, FailedUpdate: failedUpdate,
+	}
+	if acted != nil {
+		standing.Acted = &workload.Error{Update: acted}
+		standing.Done = false
+	}
+	conditions.Failures(standing, now)
+	conditions.Remove("") // the kind has no condition for failures to scale
+	conditions.Kstatus(standing, now)
+	s.Conditions = conditions.List()
+}
+
+func tell(conditions *report.Conditions, kind string, is bool, reason, message string, now time.Time) {
+	if !is {
+		conditions.Remove(kind)
+		return
+	}
+	conditions.Set(kind, corev1.ConditionTrue, reason, message, now)
+}
+
+func count(yes bool) int32 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+func reportStalled(set *appsv1beta1.SidecarSet, reason string, err error, now time.Time) {
+	set.Status.ObservedGeneration = set.Generation
+	conditions := report.From(set.Status.Conditions)
+	conditions.Stall(reason, err, now)
+	set.Status.Conditions = conditions.List()
+}
