@@ -59,6 +59,7 @@ type Keeper struct {
 	Elected <-chan struct{}
 
 	serving  atomic.Pointer[tls.Certificate]
+	bundle   atomic.Pointer[[]byte]
 	injected atomic.Bool
 }
 
@@ -102,6 +103,8 @@ func (k *Keeper) Keep(ctx context.Context) (complete bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read the serving certificate of secret %s: %w", k.Secret, err)
 	}
+	bundle := certs.Bundle()
+	k.bundle.Store(&bundle)
 	if old := k.serving.Swap(&pair); old == nil || !old.Leaf.Equal(pair.Leaf) {
 		k.Log.Info("serving certificate in use", "until", pair.Leaf.NotAfter, "names", k.Names)
 	}
@@ -112,7 +115,7 @@ func (k *Keeper) Keep(ctx context.Context) (complete bool, err error) {
 	complete = true
 	var errs []error
 	for _, target := range k.Targets {
-		missing, err := target.Inject(ctx, certs.Bundle())
+		missing, err := target.Inject(ctx, bundle)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("hand the serving authority to %s: %w", target, err))
 		}

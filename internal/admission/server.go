@@ -49,6 +49,8 @@ type Server struct {
 	Metrics  *Metrics
 	Clock    clock.PassiveClock
 	Log      logr.Logger
+	// Peers are paths for other replicas; nil: none.
+	Peers *Peers
 	// GetCertificate as in tls.Config.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
@@ -84,6 +86,9 @@ func (s *Server) Handler() (http.Handler, error) {
 	}
 	if s.Convert != nil {
 		mux.Handle("POST "+ConvertPath, s.countedConversion())
+	}
+	if s.Peers != nil {
+		s.Peers.serve(mux)
 	}
 	return mux, nil
 }
@@ -150,7 +155,10 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, grace time.Du
 	server := &http.Server{
 		Handler:           handler,
 		Protocols:         protocols,
-		TLSConfig:         &tls.Config{GetCertificate: s.GetCertificate, MinVersion: tls.VersionTLS12},
+		TLSConfig: &tls.Config{
+			GetCertificate: s.GetCertificate, MinVersion: tls.VersionTLS12,
+			ClientAuth: tls.RequestClientCert, // judged by the paths of peers alone
+		},
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      60 * time.Second,

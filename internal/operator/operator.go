@@ -249,6 +249,7 @@ func (p *process) deps(mgr manager.Manager) (Deps, error) {
 		Manager: mgr, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Admission: guard, Scheme: p.scheme, Clock: p.clock, Log: p.log,
 		Position: &workload.CachePosition{Cache: mgr.GetCache()}, QPS: p.opts.QPS, Burst: p.opts.Burst,
 		SystemNamespace: p.opts.SystemNamespace, Turns: disruption.NewTurns(), Figures: p.metrics,
+		Identity: p.replica(), Peers: admission.NewPeers(), PeerAddress: p.peerAddress,
 		Frame: func(name string) reconcile.Options {
 			return reconcile.Options{
 				Name: name, Clock: p.clock, Recorder: recorder, Metrics: reconcileMetrics, Concurrency: p.opts.Concurrency,
@@ -270,8 +271,9 @@ func (p *process) serveAdmission(g *group, deps Deps, elected <-chan struct{}) e
 	}
 	server := &admission.Server{
 		Hooks: hooksOf(p.on, deps), Disabled: hooksOf(p.off, deps), Convert: convert, Metrics: metrics,
-		Clock: p.clock, Log: p.log.WithName("admission"), GetCertificate: keeper.GetCertificate,
+		Clock: p.clock, Log: p.log.WithName("admission"), GetCertificate: keeper.GetCertificate, Peers: deps.Peers,
 	}
+	deps.Peers.Bind(keeper)
 	if _, err := server.Handler(); err != nil {
 		return err
 	}

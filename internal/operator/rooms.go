@@ -46,6 +46,11 @@ type Deps struct {
 	Burst int
 	// Frame are the options of the frame of the controller named name.
 	Frame func(name string) reconcile.Options
+	// Identity of this replica, for people.
+	Identity string
+	// Peers reaches the other replicas, and PeerAddress is where they reach this one; "" where they cannot.
+	Peers       *admission.Peers
+	PeerAddress func() string
 
 	guards *guards
 }
@@ -78,7 +83,7 @@ type Room struct {
 func Rooms() []Room {
 	return []Room{
 		cloneSet(), statefulSet(), advancedCronJob(), daemonSet(), broadcastJob(), sidecarSet(),
-		podUnavailableBudget(),
+		podUnavailableBudget(), podDeletionFlowControl(), // in this order: the permits of the latter are dear
 		podGuard(), cascades(), breakGlass(),
 	}
 }

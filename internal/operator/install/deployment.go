@@ -106,6 +106,9 @@ func container(o Options) corev1.Container {
 			{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{
 				APIVersion: "v1", FieldPath: "metadata.name",
 			}}},
+			{Name: "POD_IP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{
+				APIVersion: "v1", FieldPath: "status.podIP",
+			}}},
 			// Nine tenths of the limit: rather collect garbage than be killed.
 			{Name: "GOMEMLIMIT", Value: "460MiB"},
 		},

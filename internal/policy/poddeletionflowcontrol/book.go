@@ -107,6 +107,9 @@ type book struct {
 	demand  time.Time // when it was asked last
 	retryAt time.Time
 	seq     int64
+	retired bool // the scribe has ended: whoever asks writes himself
+
+	writing sync.Mutex // one write at a time
 }
 
 func newBook(k *Keeper, t *terms) *book {
@@ -277,13 +280,16 @@ func (b *book) count(a ask) (answer, error) {
 // write has the scribe write, and waits.
 func (b *book) write(ctx context.Context, w *wish) (answer, error) {
 	b.mu.Lock()
-	full := len(b.queue) >= maxQueue
+	full, retired := len(b.queue) >= maxQueue, b.retired
 	if !full {
 		b.queue = append(b.queue, w)
 	}
 	b.mu.Unlock()
 	if full {
 		return answer{}, errQueue
+	}
+	if retired {
+		b.pass(ctx)
 	}
 	b.stir()
 	select {

@@ -16,13 +16,13 @@ import (
 // maxGroups is how many groups of a user are told.
 const maxGroups = 5
 
-// Guard answers for all policies.
-func (k *Keeper) Guard() disruption.Guard { return &guard{k} }
+var _ disruption.Guard = &Keeper{}
 
-type guard struct{ *Keeper }
+// Guard answers for all policies.
+func (k *Keeper) Guard() disruption.Guard { return k }
 
 // Name of the guard.
-func (g *guard) Name() string { return "PodDeletionFlowControl" }
+func (k *Keeper) Name() string { return "PodDeletionFlowControl" }
 
 // question is one policy that has a say.
 type question struct {
@@ -31,8 +31,8 @@ type question struct {
 }
 
 // Check answers from memory.
-func (g *guard) Check(ctx context.Context, r disruption.Request) disruption.Verdict {
-	questions, err := g.questions(ctx, r)
+func (k *Keeper) Check(ctx context.Context, r disruption.Request) disruption.Verdict {
+	questions, err := k.questions(ctx, r, untold)
 	if err != nil {
 		return disruption.Verdict{} // Take will say why
 	}
@@ -40,28 +40,32 @@ func (g *guard) Check(ctx context.Context, r disruption.Request) disruption.Verd
 	for _, q := range questions {
 		ans, decided := q.book.check(q.ask)
 		if decided && !ans.Allowed {
-			g.deny(q, ans, r.DryRun)
-			return g.verdict(q, ans)
+			k.deny(q, ans, r.DryRun)
+			return k.verdict(q, ans)
 		}
 		if r.DryRun && decided {
-			final = combine(final, g.verdict(q, ans))
+			final = combine(final, k.verdict(q, ans))
 		}
 	}
 	return final
 }
 
 // Take takes a permit of every policy that has a say, durably.
-func (g *guard) Take(ctx context.Context, r disruption.Request) (disruption.Verdict, error) {
-	questions, err := g.questions(ctx, r)
+func (k *Keeper) Take(ctx context.Context, r disruption.Request) (disruption.Verdict, error) {
+	questions, err := k.questions(ctx, r, func(policy, reason string) {
+		if !r.DryRun {
+			k.metrics.decided(policy, "exempt", reason, 0)
+		}
+	})
 	if err != nil {
 		return disruption.Verdict{}, err
 	}
 	if r.DryRun {
-		return g.Check(ctx, r), nil
+		return k.Check(ctx, r), nil
 	}
 	final := disruption.Verdict{}
 	for i, q := range questions {
-		begun := g.clock.Now()
+		begun := k.clock.Now()
 		ans, err := q.book.take(ctx, q.ask)
 		name := q.book.terms.Load().name
 		if err != nil || !ans.Allowed {
@@ -70,29 +74,29 @@ func (g *guard) Take(ctx context.Context, r disruption.Request) (disruption.Verd
 			}
 		}
 		if err != nil {
-			g.metrics.decided(name, "error", "Uncounted", g.clock.Since(begun))
+			k.metrics.decided(name, "error", "Uncounted", k.clock.Since(begun))
 			return disruption.Verdict{}, fmt.Errorf("PodDeletionFlowControl %s: %w", name, err)
 		}
 		if !ans.Allowed {
-			g.deny(q, ans, false)
-			return g.verdict(q, ans), nil
+			k.deny(q, ans, false)
+			return k.verdict(q, ans), nil
 		}
 		outcome := "allowed"
 		if q.ask.force && ans.Reason != ReasonAdmitted {
 			outcome = "would-deny"
 		}
-		g.metrics.decided(name, outcome, ans.Reason, g.clock.Since(begun))
-		final = combine(final, g.verdict(q, ans))
+		k.metrics.decided(name, outcome, ans.Reason, k.clock.Since(begun))
+		final = combine(final, k.verdict(q, ans))
 	}
 	return final, nil
 }
 
 // Release gives back what Take has taken.
-func (g *guard) Release(ctx context.Context, r disruption.Request) {
+func (k *Keeper) Release(ctx context.Context, r disruption.Request) {
 	if r.DryRun {
 		return
 	}
-	questions, err := g.questions(ctx, r)
+	questions, err := k.questions(ctx, r, untold)
 	if err != nil {
 		return // the permits stay counted
 	}
@@ -101,36 +105,39 @@ func (g *guard) Release(ctx context.Context, r disruption.Request) {
 	}
 }
 
-func (g *guard) deny(q question, ans answer, dry bool) {
+func (k *Keeper) deny(q question, ans answer, dry bool) {
 	if dry {
 		return
 	}
 	q.book.note(q.ask, ans)
-	g.metrics.decided(q.book.terms.Load().name, "denied", ans.Reason, 0)
+	k.metrics.decided(q.book.terms.Load().name, "denied", ans.Reason, 0)
 }
 
-// questions are the policies that have a say about the request.
-func (g *guard) questions(ctx context.Context, r disruption.Request) ([]question, error) {
+func untold(string, string) {}
+
+// questions are the policies that have a say about the request; exempt hears of those that would, were it another pod or
+// user.
+func (k *Keeper) questions(ctx context.Context, r disruption.Request, exempt func(policy, reason string)) ([]question, error) {
 	p := r.Pod
-	if !r.Operation.Removes() || over(p) || p.Namespace == metav1.NamespaceSystem || p.Namespace == g.system {
+	if !r.Operation.Removes() || over(p) || p.Namespace == metav1.NamespaceSystem || p.Namespace == k.system {
 		return nil, nil
 	}
 	if removesWhatIsGone(r.User, p) {
 		return nil, nil
 	}
-	if err := g.Ready(); err != nil {
+	if err := k.Ready(); err != nil {
 		return nil, err
 	}
 	var namespace labels.Set
 	var all []question
-	for _, b := range g.all() {
+	for _, b := range k.all() {
 		t := b.terms.Load()
 		if !t.selector.Matches(labels.Set(p.Labels)) {
 			continue
 		}
 		if t.namespaces != nil && namespace == nil {
 			var err error
-			if namespace, err = g.labelsOf(ctx, p.Namespace); err != nil {
+			if namespace, err = k.labelsOf(ctx, p.Namespace); err != nil {
 				return nil, err
 			}
 		}
@@ -138,7 +145,7 @@ func (g *guard) questions(ctx context.Context, r disruption.Request) ([]question
 			continue
 		}
 		if reason := t.lets(r); reason != "" {
-			g.metrics.decided(t.name, "exempt", reason, 0)
+			exempt(t.name, reason)
 			continue
 		}
 		all = append(all, question{b, ask{

@@ -126,7 +126,7 @@ func (k *Keeper) now() time.Time { return k.clock.Now() }
 func (k *Keeper) ledgerTime(now time.Time) time.Time { return now.Add(time.Duration(k.offset.Load())) }
 
 // Run follows the policies, writes for them and keeps the lease until ctx ends. It must run on every replica.
-func (k *Keeper) Run(ctx context.Context) error {
+func (k *Keeper) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { k.campaign(ctx) })
@@ -136,7 +136,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-k.born:
 		}
 		k.mu.Lock()

@@ -1,7 +1,6 @@
 package poddeletionflowcontrol
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,7 +21,7 @@ type Metrics struct {
 }
 
 // NewMetrics registers the figures of the limits with reg.
-func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
+func NewMetrics(reg prometheus.Registerer) *Metrics {
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdfast_pod_deletion_" + name, Help: help}, labels)
 	}
@@ -44,12 +43,8 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		writes:   counter("ledger_retries_total", "Ledger writes that were made again (conflict), failed, or were given up (uncounted).", "policy", "reason"),
 		forwards: counter("forward_failures_total", "Questions to the preferred replica that were not answered.", "policy"),
 	}
-	for _, c := range []prometheus.Collector{m.decisions, m.duration, m.usage, m.limit, m.open, m.trips, m.writes, m.forwards} {
-		if err := reg.Register(c); err != nil {
-			return nil, fmt.Errorf("register the metrics of the deletions: %w", err)
-		}
-	}
-	return m, nil
+	reg.MustRegister(m.decisions, m.duration, m.usage, m.limit, m.open, m.trips, m.writes, m.forwards)
+	return m
 }
 
 func (m *Metrics) decided(policy, outcome, reason string, d time.Duration) {

@@ -146,7 +146,7 @@ func (k *Keeper) resign(ctx context.Context) {
 	if !k.owner.mine(k.now()) {
 		return
 	}
-	k.owner.set(time.Time{}, "")
+	k.owner.set(time.Time{}, "") // from now on each request writes for itself
 	ctx, cancel := context.WithTimeout(ctx, leaseRenewal)
 	defer cancel()
 	lease := &coordinationv1.Lease{}

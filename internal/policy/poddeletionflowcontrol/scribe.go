@@ -99,6 +99,7 @@ func (b *book) leave(ctx context.Context) {
 	b.mu.Lock()
 	b.block.until = time.Time{}
 	b.demand, b.retryAt = time.Time{}, time.Time{}
+	b.retired = true
 	b.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, writeLimit)
 	defer cancel()
@@ -107,6 +108,8 @@ func (b *book) leave(ctx context.Context) {
 
 // pass is one write, if there is something to write.
 func (b *book) pass(ctx context.Context) {
+	b.writing.Lock()
+	defer b.writing.Unlock()
 	t := b.terms.Load()
 	w := b.begin(t)
 	if w == nil {

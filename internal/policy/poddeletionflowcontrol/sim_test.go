@@ -231,7 +231,7 @@ func (w *world) start(ctx context.Context, skew time.Duration) *replica {
 	r.served.Store(present)
 	r.See(w.policy)
 	ctx, r.stop = context.WithCancel(ctx)
-	go func() { _ = r.Run(ctx) }()
+	go r.Run(ctx)
 	w.mu.Lock()
 	w.replicas = append(w.replicas, r)
 	w.mu.Unlock()
