@@ -8,13 +8,18 @@ import (
 	"k8s.io/client-go/tools/cache"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/holdfast-io/holdfast/internal/workload/node"
 )
 
 // cacheOptions make the cache small: at 5,000 pods it is nearly all of the operator's memory.
 func cacheOptions() ctrlcache.Options {
 	return ctrlcache.Options{
 		DefaultTransform: bare,
-		ByObject:         map[client.Object]ctrlcache.ByObject{&corev1.Pod{}: {Transform: slim}},
+		ByObject: map[client.Object]ctrlcache.ByObject{
+			&corev1.Pod{}:  {Transform: slim},
+			&corev1.Node{}: {Transform: slimNode},
+		},
 	}
 }
 
@@ -41,7 +46,7 @@ func bare(in any) (any, error) {
 }
 
 // slim keeps of a pod what the controllers decide by: its metadata, where it runs, its containers' names, images, env,
-// ports and resources, its gates, priority, grace and claims, and the whole status. A cached pod must therefore never be
+// ports and resources, its gates, priority, grace and claims, the node that it is pinned to, and the whole status. A cached pod must therefore never be
 // written back with an update: what it lacks would be taken away. Patches made from what changed are safe.
 func slim(in any) (any, error) {
 	if _, err := bare(in); err != nil {
@@ -66,8 +71,28 @@ func slim(in any) (any, error) {
 		Priority:                      spec.Priority,
 		PriorityClassName:             spec.PriorityClassName,
 		Volumes:                       claimsOnly(spec.Volumes),
+		Affinity:                      awaited(spec),
 	}
 	return pod, nil
+}
+
+// awaited is the node that a pod waits for; nil when it has one, or waits for any.
+func awaited(spec *corev1.PodSpec) *corev1.Affinity {
+	if spec.NodeName != "" {
+		return nil
+	}
+	return node.OnlyPin(spec.Affinity)
+}
+
+// slimNode drops the lists that make a node large: what images it has, and what volumes.
+func slimNode(in any) (any, error) {
+	if _, err := bare(in); err != nil {
+		return nil, err
+	}
+	if n, ok := in.(*corev1.Node); ok {
+		n.Status.Images, n.Status.VolumesInUse, n.Status.VolumesAttached = nil, nil, nil
+	}
+	return in, nil
 }
 
 func slimContainers(all []corev1.Container) []corev1.Container {

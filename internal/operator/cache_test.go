@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/holdfast-io/holdfast/internal/workload/node"
 )
 
 func TestSlim(t *testing.T) {
@@ -44,6 +46,31 @@ func TestSlim(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the cached pod (-want +got):\n%s", diff)
+	}
+}
+
+func TestSlimKeepsTheNodeThatAPodWaitsFor(t *testing.T) {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Affinity: &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{}}}}
+	node.Pin(&pod.Spec, "node-1")
+	bound := pod.DeepCopy()
+	bound.Spec.NodeName = "node-1"
+	for _, p := range []*corev1.Pod{pod, bound} {
+		if _, err := slim(p); err != nil || node.Of(p) != "node-1" {
+			t.Errorf("the pod is for %q (%v)", node.Of(p), err)
+		}
+	}
+	if pod.Spec.Affinity.PodAntiAffinity != nil || bound.Spec.Affinity != nil {
+		t.Error("more is kept than is needed")
+	}
+}
+
+func TestSlimNode(t *testing.T) {
+	n := &corev1.Node{
+		Spec:   corev1.NodeSpec{Taints: []corev1.Taint{{Key: "a"}}},
+		Status: corev1.NodeStatus{Images: []corev1.ContainerImage{{Names: []string{"large"}}}},
+	}
+	if _, err := slimNode(n); err != nil || len(n.Spec.Taints) != 1 || n.Status.Images != nil {
+		t.Errorf("got %+v (%v)", n, err)
 	}
 }
 
