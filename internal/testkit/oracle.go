@@ -41,6 +41,8 @@ type Oracle struct {
 	clock    func() time.Time
 
 	limits   Limits
+	rules    []Rule
+	claims   bool // claims outlive their pods
 	now      map[client.ObjectKey]*corev1.Pod
 	crossed  []string
 	observed int
@@ -70,6 +72,19 @@ func NewOracle(t testing.TB, env *Env, owner client.Object, selector *metav1.Lab
 	}
 	return o
 }
+
+// Rule is a promise of one kind of workload: it is told what the controller did to a pod - before is nil when it made it,
+// after is nil when it is gone - and which pods there are now, and returns what that breaks, or "".
+type Rule func(before, after *corev1.Pod, now []*corev1.Pod) string
+
+// Also judges by a rule, too.
+func (o *Oracle) Also(rule Rule) { o.rules = append(o.rules, rule) }
+
+// KeepsClaims tells that claims outlive their pods.
+func (o *Oracle) KeepsClaims() { o.claims = true }
+
+// Available reports whether a pod serves.
+func (o *Oracle) Available(pod *corev1.Pod) bool { return o.available(pod) }
 
 // UseClock makes minReadySeconds count by a stepped clock.
 func (o *Oracle) UseClock(now func() time.Time) { o.clock = now }
@@ -128,6 +143,21 @@ func (o *Oracle) judge(kind watch.EventType, pod *corev1.Pod) {
 	}
 	if before == nil {
 		o.judgeAdded(pod)
+	}
+	if before == nil || o.now[key] == nil || takenAway(before, pod, kind) {
+		o.judgeByRules(before, o.now[key])
+	}
+}
+
+func (o *Oracle) judgeByRules(before, after *corev1.Pod) {
+	now := make([]*corev1.Pod, 0, len(o.now))
+	for _, pod := range o.now {
+		now = append(now, pod)
+	}
+	for _, rule := range o.rules {
+		if broken := rule(before, after, now); broken != "" {
+			o.crossed = append(o.crossed, broken+": "+o.describe())
+		}
 	}
 }
 
@@ -249,7 +279,9 @@ func (o *Oracle) leftOvers(t testing.TB) []string {
 	if len(o.now) != o.limits.Replicas {
 		faults = append(faults, fmt.Sprintf("there are %d pods, not %d", len(o.now), o.limits.Replicas))
 	}
-	faults = append(faults, o.strayClaims(t)...)
+	if !o.claims {
+		faults = append(faults, o.strayClaims(t)...)
+	}
 	faults = append(faults, o.doubleRevisions(t)...)
 	slices.Sort(faults)
 	return faults
