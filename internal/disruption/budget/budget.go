@@ -24,13 +24,11 @@ type Seen struct {
 // View is all guarded pods at one moment.
 type View struct {
 	pods map[types.UID]Seen
-	// Version is the resourceVersion of pods up to which the view shows everything.
-	Version string
 }
 
 // NewView makes a view of pods.
-func NewView(version string, pods []Seen) View {
-	v := View{pods: make(map[types.UID]Seen, len(pods)), Version: version}
+func NewView(pods []Seen) View {
+	v := View{pods: make(map[types.UID]Seen, len(pods))}
 	for _, p := range pods {
 		v.pods[p.Pod.UID] = p
 	}

@@ -138,7 +138,7 @@ func TestAsk(t *testing.T) {
 			}
 			ledger := budget.Ledger{Limits: test.limits, Total: test.total, Grants: test.grants}
 			request := disruption.Request{Operation: test.operation, Pod: asked}
-			got, err := ledger.Ask(request, budget.NewView("1", seen(pods)), look(asked), now())
+			got, err := ledger.Ask(request, budget.NewView(seen(pods)), look(asked), now())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -194,12 +194,12 @@ func TestOver(t *testing.T) {
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			t.Parallel()
-			if got := budget.Over(&granted, budget.NewView("1", []budget.Seen{look(test.pod)})); got != test.want {
+			if got := budget.Over(&granted, budget.NewView([]budget.Seen{look(test.pod)})); got != test.want {
 				t.Errorf("over: %v, want %v", got, test.want)
 			}
 		})
 	}
-	if !budget.Over(&granted, budget.NewView("1", nil)) {
+	if !budget.Over(&granted, budget.NewView(nil)) {
 		t.Error("a pod that is gone is over")
 	}
 }
@@ -229,7 +229,7 @@ func TestResizeIsOver(t *testing.T) {
 			p := testkit.Pods(t, "a/v1")[0]
 			p.Generation, p.Status.ObservedGeneration = 2, 2
 			test.edit(p)
-			if got := budget.Over(&granted, budget.NewView("1", []budget.Seen{look(p)})); got != test.want {
+			if got := budget.Over(&granted, budget.NewView([]budget.Seen{look(p)})); got != test.want {
 				t.Errorf("over: %v, want %v", got, test.want)
 			}
 		})
@@ -283,7 +283,7 @@ func TestVoid(t *testing.T) {
 func TestCountDoesNotGrowWithASurge(t *testing.T) {
 	t.Parallel()
 	pods := seen(testkit.Pods(t, "a/v1* b/v1* c/v1* d/v1* e/v1* f/v1* g/v2"))
-	f, err := maxUnavailable("1").Count(6, budget.NewView("1", pods), nil)
+	f, err := maxUnavailable("1").Count(6, budget.NewView(pods), nil)
 	if err != nil || f.Allowed != 1 || f.Available != 7 || f.Desired != 5 {
 		t.Errorf("got %+v and error %v: with a pod more than wanted, still only one may be away", f, err)
 	}
@@ -318,7 +318,7 @@ func TestLedgerIsBounded(t *testing.T) {
 		}
 	}
 	ledger := budget.Ledger{Limits: maxUnavailable("100%"), Total: 1001, Grants: grants}
-	got, err := ledger.Ask(disruption.Request{Operation: disruption.Update, Pod: pods[0].Pod}, budget.NewView("1", pods), pods[0], now())
+	got, err := ledger.Ask(disruption.Request{Operation: disruption.Update, Pod: pods[0].Pod}, budget.NewView(pods), pods[0], now())
 	if err != nil || got.Allowed || got.Reason != budget.Full {
 		t.Errorf("got %v %q, error %v", got.Allowed, got.Reason, err)
 	}

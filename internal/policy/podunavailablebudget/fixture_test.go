@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 	testingclock "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
+	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -187,7 +188,7 @@ func (s *scene) lagging(config *rest.Config) *replica {
 // cached makes a replica over an informer's cache.
 func (s *scene) cached() *replica {
 	s.t.Helper()
-	cache := s.env.NamespaceCache(s.t, s.namespace)
+	cache := s.env.Cache(s.t, ctrlcache.Options{}) // an informer for all namespaces, as in the operator: it tells its position
 	through := s.direct(nil)
 	reads, err := client.New(s.env.Config, client.Options{Scheme: s.env.Scheme, Cache: &client.CacheOptions{Reader: cache}})
 	if err != nil {

@@ -243,7 +243,7 @@ func (k *Keeper) decision(ctx context.Context, pub *policyv1beta1.PodUnavailable
 	if err != nil {
 		return decision{}, fmt.Errorf("%s cannot be understood, so it allows nothing: %w", named(client.ObjectKeyFromObject(pub)), err)
 	}
-	return decision{answer: answer, version: newest(g.view.Version, seen.Pod.ResourceVersion)}, nil
+	return decision{answer: answer, version: newest(g.evidence(pub.Status.Grants), seen.Pod.ResourceVersion)}, nil
 }
 
 // freshest is the pod as it was seen last. That a pod does not serve is believed only of the API server itself: it may go

@@ -76,7 +76,7 @@ func (k *Keeper) settle(
 		case err != nil:
 			return nil, fmt.Errorf("ask what has become of pod %s/%s: %w", pub.Namespace, grant.Pod, err)
 		case budget.Void(grant, live, now):
-			g.view.Version = newest(g.view.Version, live.ResourceVersion)
+			g.newest = newest(g.newest, live.ResourceVersion)
 		default:
 			kept = append(kept, *grant)
 		}

@@ -67,7 +67,7 @@ func report(pub *policyv1beta1.PodUnavailableBudget, o observation, now time.Tim
 		s.Selector = o.scope.selector.String()
 	}
 	s.Workloads = o.scope.workloads
-	s.PodsVersion = newest(s.PodsVersion, o.guarded.view.Version)
+	s.PodsVersion = newest(s.PodsVersion, o.guarded.evidence(s.Grants))
 	inscribe(s, o.open)
 	f, _ := limits(pub).Count(o.scope.total, o.guarded.view, o.open) // invalid() has looked at the error
 	figures(s, f)

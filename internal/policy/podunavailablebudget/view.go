@@ -26,6 +26,19 @@ type guarded struct {
 	active []*corev1.Pod
 	// ignored is how many are left out.
 	ignored int
+	// newest is the resourceVersion of the pod that changed last, position that up to which everything is shown: only the
+	// latter proves that a pod is gone, but it may be ahead of other caches that lack nothing.
+	newest, position string
+}
+
+// evidence is the resourceVersion of pods that a ledger rests on once what this view shows to be over is struck out.
+func (g *guarded) evidence(grants []policyv1beta1.PodGrant) string {
+	for i := range grants {
+		if _, there := g.view.Find(grants[i].UID); !there {
+			return newest(g.newest, g.position)
+		}
+	}
+	return g.newest
 }
 
 // look tells whether a pod serves, and whether it can be counted on.
@@ -67,6 +80,9 @@ func (k *Keeper) position(ctx context.Context) (string, bool) {
 // observed returns the budget's pods, at least as new as what the ledger rests on: from the cache if it gets there soon,
 // else from the API server.
 func (k *Keeper) observed(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget, sc scope) (guarded, error) {
+	if _, known := k.position(ctx); !known {
+		return k.live(ctx, pub, sc) // nobody can tell when it gets there
+	}
 	deadline := time.NewTimer(k.patience)
 	defer deadline.Stop()
 	for !k.shows(ctx, pub.Status.PodsVersion) {
@@ -85,14 +101,14 @@ func (k *Keeper) observed(ctx context.Context, pub *policyv1beta1.PodUnavailable
 	return k.cached(ctx, pub, sc)
 }
 
-// cached reads from the cache. Its version is what the cache had got to afterwards: the view rests on no more than that.
+// cached reads from the cache. Its position is what the cache had got to afterwards: the view rests on no more than that.
 func (k *Keeper) cached(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget, sc scope) (guarded, error) {
 	pods, err := list(ctx, k.deps.Client, pub, sc, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return guarded{}, err
 	}
-	version, _ := k.position(ctx)
-	return k.decide.sort(ctx, sc, pods.Items, version)
+	position, _ := k.position(ctx)
+	return k.decide.sort(ctx, sc, pods.Items, position)
 }
 
 func (k *Keeper) live(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget, sc scope) (guarded, error) {
@@ -118,8 +134,8 @@ func list(
 }
 
 // sort keeps the guarded ones.
-func (s source) sort(ctx context.Context, sc scope, pods []corev1.Pod, version string) (guarded, error) {
-	var g guarded
+func (s source) sort(ctx context.Context, sc scope, pods []corev1.Pod, position string) (guarded, error) {
+	g := guarded{position: position}
 	seen := make([]budget.Seen, 0, len(pods))
 	for i := range pods {
 		p := &pods[i]
@@ -134,12 +150,12 @@ func (s source) sort(ctx context.Context, sc scope, pods []corev1.Pod, version s
 			continue
 		}
 		seen = append(seen, look(p))
-		version = newest(version, p.ResourceVersion)
+		g.newest = newest(g.newest, p.ResourceVersion)
 		if pod.Active(p) {
 			g.active = append(g.active, p)
 		}
 	}
-	g.view = budget.NewView(version, seen)
+	g.view = budget.NewView(seen)
 	return g, nil
 }
 
