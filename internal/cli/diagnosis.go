@@ -26,10 +26,11 @@ type Evidence struct {
 // Diagnosis is what a workload or a pod waits for, the first cause first.
 type Diagnosis struct {
 	metav1.TypeMeta `json:",inline"`
-	Subject         string    `json:"subject"` // cloneset/web, pod/web-abcde
-	Namespace       string    `json:"namespace"`
-	Summary         string    `json:"summary"`
-	Findings        []Finding `json:"findings"`
+	Subject         string      `json:"subject"` // cloneset/web, pod/web-abcde
+	Namespace       string      `json:"namespace"`
+	Summary         string      `json:"summary"`
+	Findings        []Finding   `json:"findings"`
+	Guards          []GuardView `json:"guards,omitempty"` // of a pod: what must allow it to go
 }
 
 // Finding is one thing that is waited for.
@@ -210,7 +211,7 @@ func ofHeld(w Workload, told []Finding) []Finding {
 func (d Diagnosis) text() []string {
 	lines := []string{fmt.Sprintf("%s in namespace %s: %s", d.Subject, d.Namespace, d.Summary)}
 	if len(d.Findings) == 0 {
-		return append(lines, "it waits for nothing")
+		return append(append(lines, "it waits for nothing"), d.guardLines()...)
 	}
 	for i, f := range d.Findings {
 		what := f.What
@@ -225,7 +226,15 @@ func (d Diagnosis) text() []string {
 			lines = append(lines, "   do   "+f.Do)
 		}
 	}
-	return lines
+	return append(lines, d.guardLines()...)
+}
+
+// guardLines tell of the guards of a pod.
+func (d Diagnosis) guardLines() []string {
+	if len(d.Guards) == 0 {
+		return nil
+	}
+	return append([]string{"", "guarded by:"}, align(guardRows(d.Guards))...)
 }
 
 // podList names some pods and counts the others.

@@ -36,6 +36,9 @@ type Kind struct {
 	OrdinalCut bool     // partition is the first ordinal that is updated, not the number of pods kept
 	Scalable   bool
 	Ours       bool // needs the CRDs that holdfast installs
+
+	Ends     string // the path of the phase of a job, whose pods run to their end; empty: they are to stay
+	SelectBy string // the label that holds the workload's UID on its pods, where there is no selector
 }
 
 const (
@@ -87,6 +90,13 @@ func kinds() []Kind {
 			k.Versions, k.Ours = []string{"v1beta1", "v1alpha1"}, true
 			k.Paused = []string{rollingPath + ".paused", rollingPath + ".paused"}
 		}),
+		{
+			Group: kruiseGroup, Kind: "BroadcastJob", Plural: "broadcastjobs", Names: []string{"broadcastjob", "bcj"},
+			Versions: []string{"v1beta1", "v1alpha1"}, Ours: true,
+			Desired: []string{"status.desired"}, Total: "status.desired", Updated: "status.desired",
+			Ready: "status.active", Available: "status.succeeded",
+			Paused: []string{"spec.paused", "spec.paused"}, Budget: "100%", Ends: "status.phase", SelectBy: "broadcastjob-controller-uid",
+		},
 	}
 }
 

@@ -24,6 +24,9 @@ func progress(w Workload) Progress {
 	if p, failed := failure(w); failed {
 		return p
 	}
+	if w.Kind.Ends != "" {
+		return jobProgress(w)
+	}
 	updated, goal, desired := w.number(w.Kind.Updated, 0), w.toUpdate(), w.desired()
 	total, available := w.number(w.Kind.Total, 0), w.number(w.Kind.Available, 0)
 	switch {
@@ -49,6 +52,27 @@ func progress(w Workload) Progress {
 		message = fmt.Sprintf("%d of %d pods updated, %d kept by partition, all available", updated, desired, desired-updated)
 	}
 	return Progress{State: StateDone, Message: message}
+}
+
+// jobProgress judges a job, whose pods run to their end.
+func jobProgress(w Workload) Progress {
+	desired, active := w.desired(), w.number(w.Kind.Ready, 0)
+	succeeded, failed := w.number(w.Kind.Available, 0), w.number("status.failed", 0)
+	counts := fmt.Sprintf("%d of %d pods succeeded", succeeded, desired)
+	if failed > 0 {
+		counts += fmt.Sprintf(", %d failed", failed)
+	}
+	switch {
+	case w.Object.GetDeletionTimestamp() != nil:
+		return ongoing("Deleting", "it is being deleted")
+	case !w.observed():
+		return ongoing("NotObserved", "its controller has not seen generation %d of the spec yet", w.Object.GetGeneration())
+	case w.condition("Ready").Status == "True":
+		return Progress{State: StateDone, Message: counts}
+	case w.paused():
+		return ongoing("Paused", "%s; paused", counts)
+	}
+	return ongoing("Running", "%s, %d running", counts, active)
 }
 
 func ongoing(reason, format string, args ...any) Progress {

@@ -111,7 +111,13 @@ func (o *whyOptions) diagnosePod(ctx context.Context, p *corev1.Pod) (Diagnosis,
 	if err != nil {
 		return Diagnosis{}, err
 	}
-	return diagnosePod(e, p, o.now()), nil
+	d := diagnosePod(e, p, o.now())
+	book, err := o.guardsOf(ctx, p.Namespace)
+	if err != nil {
+		return Diagnosis{}, err
+	}
+	d.Guards = book.of(p, o.ownerOf(ctx, p), o.now())
+	return d, nil
 }
 
 // workloadOf reads the workload that controls a pod, itself or through a

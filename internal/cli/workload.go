@@ -176,8 +176,10 @@ func (w Workload) kept() int64 {
 
 // toUpdate is the number of pods that should reach the update revision.
 func (w Workload) toUpdate() int64 {
-	if n := w.number("status.expectedUpdatedReplicas", -1); n >= 0 && w.observed() {
-		return n
+	for _, path := range []string{"status.expectedUpdatedReplicas", "status.expectedUpdatedNumber"} {
+		if n := w.number(path, -1); n >= 0 && w.observed() {
+			return n
+		}
 	}
 	return w.desired() - w.kept()
 }
@@ -245,6 +247,9 @@ func (w Workload) decode(path string, into any) {
 
 // selector returns the selector of the workload's pods.
 func (w Workload) selector() (labels.Selector, error) {
+	if w.Kind.SelectBy != "" {
+		return labels.SelectorFromSet(labels.Set{w.Kind.SelectBy: string(w.uid())}), nil
+	}
 	var s metav1.LabelSelector
 	w.decode("spec.selector", &s)
 	selector, err := metav1.LabelSelectorAsSelector(&s)

@@ -10,10 +10,12 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -26,8 +28,9 @@ const (
 	keyDecisions     = "decisions.jsonl.gz"
 	annotationNumber = "holdfast.io/sequence"
 	labelPage        = "holdfast.io/decisions"
-	// How often a write that lost against another replica's is tried again at once.
-	maxConflicts = 8
+	// How often a write that lost against another replica's is tried again, and the least time in between.
+	maxConflicts  = 20
+	conflictPause = 20 * time.Millisecond
 )
 
 // Store keeps the latest decisions of all replicas in a ring of ConfigMaps: the page with the highest sequence is written
@@ -62,9 +65,12 @@ func (s *Store) Append(ctx context.Context, decisions []Decision) error {
 		err = s.write(ctx, current, slices.Concat(current.decisions, decisions[:n]))
 		switch {
 		case err == nil:
-			decisions = decisions[n:]
+			decisions, conflicts = decisions[n:], 0
 		case (apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)) && conflicts < maxConflicts:
-			conflicts++ // another replica wrote the page: read it again
+			conflicts++ // another replica wrote the page: let it go on, and read it again
+			if err := pause(ctx, wait.Jitter(conflictPause, 4)); err != nil {
+				return err
+			}
 		default:
 			return fmt.Errorf("write the decisions into ConfigMap %s/%s: %w", s.namespace, pageName(s.at), err)
 		}
@@ -117,6 +123,17 @@ func (s *Store) write(ctx context.Context, p page, decisions []Decision) error {
 		return s.client.Create(ctx, config) //nolint:wrapcheck // the caller names the ConfigMap
 	}
 	return s.client.Update(ctx, config) //nolint:wrapcheck // the caller names the ConfigMap
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("write the decisions: %w", ctx.Err())
+	}
 }
 
 func pageName(i int) string { return fmt.Sprintf("holdfast-decisions-%02d", i) }
