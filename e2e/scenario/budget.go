@@ -58,6 +58,19 @@ func playBudget(ctx context.Context, p *play) error {
 
 // budgetManifest is a CloneSet and its budget.
 func budgetManifest(name, where string, replicas int, update, budget string) string {
+	return cloneSetManifest(name, where, replicas, update) + fmt.Sprintf(`
+---
+apiVersion: policy.kruise.io/v1beta1
+kind: PodUnavailableBudget
+metadata: {name: %[1]s}
+spec:
+  targetRef: {apiVersion: apps.kruise.io/v1beta1, kind: CloneSet, name: %[1]s}
+  maxUnavailable: %[2]s
+`, name, budget)
+}
+
+// cloneSetManifest is a CloneSet whose image is changed in place; where is a part of its pods' spec.
+func cloneSetManifest(name, where string, replicas int, update string) string {
 	return fmt.Sprintf(`
 apiVersion: apps.kruise.io/v1beta1
 kind: CloneSet
@@ -70,14 +83,7 @@ spec:
     spec: {%[2]s, containers: [{name: main, image: "registry.local/app:v1"}]}
   updateStrategy:
     rollingUpdate: {podUpdatePolicy: InPlaceIfPossible, maxUnavailable: %[4]s}
----
-apiVersion: policy.kruise.io/v1beta1
-kind: PodUnavailableBudget
-metadata: {name: %[1]s}
-spec:
-  targetRef: {apiVersion: apps.kruise.io/v1beta1, kind: CloneSet, name: %[1]s}
-  maxUnavailable: %[5]s
-`, name, where, replicas, update, budget)
+`, name, where, replicas, update)
 }
 
 // enforced waits until the budget is asked and allows so many.
