@@ -92,13 +92,16 @@ func ownerships(set *appsv1beta1.StatefulSet, all []*corev1.PersistentVolumeClai
 	for _, c := range all {
 		key := number(set, c)
 		pod := pods[key]
-		if key == "" || pod == nil && !wanted[key] && c.Labels[appsv1beta1.OwnedByStatefulSet] != set.Name {
+		switch {
+		case key == "" || c.DeletionTimestamp != nil:
 			continue
-		}
-		if wanted[key] {
+		case wanted[key]:
 			pod = nil
+		case pod != nil:
+		case c.Labels[appsv1beta1.OwnedByStatefulSet] != set.Name, retentionOf(set).WithPod && claim.GoesWithPod(c):
+			continue // it is not ours, or its pod has gone and the garbage collector is about to take it
 		}
-		if refs, differs := retentionOf(set).Owners(c, set, kind(), pod); differs && c.DeletionTimestamp == nil {
+		if refs, differs := retentionOf(set).Owners(c, set, kind(), pod); differs {
 			changed = append(changed, ownership{c, refs})
 		}
 	}

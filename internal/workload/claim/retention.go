@@ -45,13 +45,10 @@ func (r Retention) Owners(
 	return refs, !same(refs, c.OwnerReferences)
 }
 
-// Foreign names the controller of a claim that is neither the set nor a pod; "" when there is none.
-func Foreign(c *corev1.PersistentVolumeClaim, set metav1.Object) string {
+// GoesWithPod reports whether a pod controls the claim.
+func GoesWithPod(c *corev1.PersistentVolumeClaim) bool {
 	ref := metav1.GetControllerOfNoCopy(c)
-	if ref == nil || ref.Name == set.GetName() || ref.Kind == "Pod" {
-		return ""
-	}
-	return ref.Kind + " " + ref.Name
+	return ref != nil && is(*ref, corev1.SchemeGroupVersion.WithKind("Pod"))
 }
 
 func is(ref metav1.OwnerReference, kind schema.GroupVersionKind) bool {
