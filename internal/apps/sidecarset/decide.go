@@ -204,31 +204,18 @@ func (d *decision) consider(m *member) {
 
 // finish makes the idle container of a hot upgrade idle, once the other one works; or tries another image before.
 func (d *decision) finish(m *member) {
-	status := takingOver(m.Pod, d.entry.plan)
 	switch {
-	case m.waits != "" || status != "":
-		if !m.updated && !d.set.Spec.UpdateStrategy.Paused && d.selected(m) {
-			d.take(m, d.changeOf(m)) // what it goes to is outdated already: perhaps it fails for that reason
-			return
-		}
-		d.hold(m, appsv1beta1.HeldByUpdate, "%s", orText(m.waits, status))
-		d.touched[m] = true
-	default:
+	case m.waits == "" && takingOver(m.Pod, d.entry.plan) == "":
 		d.take(m, reset(m.Pod, d.entry.plan))
+	case !m.updated && !d.set.Spec.UpdateStrategy.Paused && d.selected(m):
+		d.take(m, d.changeOf(m)) // what it goes to is outdated already: perhaps it fails for that reason
 	}
-}
-
-func orText(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // take makes a change now when the limits of the set and of the pod's workload let it.
 func (d *decision) take(m *member, c change) bool {
+	d.touched[m] = true // whatever becomes of it, its reason is told here
 	if !c.disturbs() {
-		d.touched[m] = true
 		d.plan.steps = append(d.plan.steps, step{member: m, change: c})
 		return true
 	}
@@ -254,7 +241,6 @@ func (d *decision) take(m *member, c change) bool {
 	if m.Available {
 		d.budget--
 	}
-	d.touched[m] = true
 	d.plan.steps = append(d.plan.steps, step{member: m, change: c, owner: o})
 	return true
 }
@@ -279,7 +265,7 @@ func (d *decision) hold(m *member, reason appsv1beta1.HeldReason, format string,
 func (d *decision) tellWaiting() {
 	for i := range d.state.members {
 		m := &d.state.members[i]
-		if d.touched[m] || !m.updated || m.waits == "" && m.Ready {
+		if d.touched[m] || !m.hot && (!m.updated || m.waits == "" && m.Ready) {
 			continue
 		}
 		cause, text := pod.Waiting(m.Pod)
@@ -292,6 +278,8 @@ func (d *decision) tellWaiting() {
 			d.hold(m, reason, "%s", text)
 		case m.waits != "":
 			d.hold(m, appsv1beta1.HeldByUpdate, "%s", m.waits)
+		case m.hot:
+			d.hold(m, appsv1beta1.HeldByUpdate, "%s", takingOver(m.Pod, d.entry.plan))
 		}
 	}
 }
