@@ -84,7 +84,7 @@ func Rooms() []Room {
 	return []Room{
 		cloneSet(), statefulSet(), advancedCronJob(), daemonSet(), broadcastJob(), sidecarSet(),
 		podUnavailableBudget(), podDeletionFlowControl(), // in this order: the permits of the latter are dear
-		podGuard(), cascades(), breakGlass(),
+		autoBudget(), podGuard(), cascades(), breakGlass(),
 	}
 }
 
