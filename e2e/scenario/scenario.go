@@ -28,6 +28,11 @@ func scenarios() []scenario {
 		budgetScenario(),
 		floodScenario(),
 		talkScenario(),
+		sidecarScenario(),
+		unitedScenario(),
+		daemonScenario(),
+		cronScenario(),
+		examplesScenario(),
 		outageScenario(),
 		redisScenario(), // takes a node away: the last one
 	}
