@@ -82,7 +82,7 @@ type Room struct {
 // Rooms is the one list of what the operator does. Whoever adds a kind adds it here.
 func Rooms() []Room {
 	return []Room{
-		cloneSet(), statefulSet(), advancedCronJob(), daemonSet(), broadcastJob(), sidecarSet(),
+		cloneSet(), statefulSet(), advancedCronJob(), daemonSet(), broadcastJob(), sidecarSet(), unitedDeployment(),
 		podUnavailableBudget(), podDeletionFlowControl(), // in this order: the permits of the latter are dear
 		autoBudget(), podGuard(), cascades(), breakGlass(),
 	}
