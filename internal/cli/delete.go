@@ -330,4 +330,6 @@ func stableReason(err error) string {
 }
 
 // isPod tells whether a target is a pod.
-func (t target) isPod() bool { return t.gvk.GroupKind() == corev1.SchemeGroupVersion.WithKind("Pod").GroupKind() }
+func (t target) isPod() bool {
+	return t.gvk.GroupKind() == corev1.SchemeGroupVersion.WithKind("Pod").GroupKind()
+}

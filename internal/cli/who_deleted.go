@@ -14,7 +14,11 @@ import (
 	"github.com/holdfast-io/holdfast/internal/policy"
 )
 
-const systemNamespace = "holdfast-system"
+const (
+	systemNamespace = "holdfast-system"
+	// How much of a client's name a table shows; -o json has all.
+	maxClient = 36
+)
 
 // whoOptions are the flags of who-deleted.
 type whoOptions struct {
@@ -183,7 +187,11 @@ func byText(d policy.Decision) string {
 	case d.Cause != "":
 		return "the operator: " + d.Cause
 	case d.Client != "":
-		return d.User + " (" + d.Client + ")"
+		client := d.Client
+		if len(client) > maxClient { // the hash of a certificate
+			client = client[:maxClient]
+		}
+		return d.User + " (" + client + ")"
 	}
 	return orDash(d.User)
 }

@@ -46,11 +46,10 @@ func (p *process) guards(d *Deps, recorder record.EventRecorder) error {
 	glass := breakglass.New(breakglass.Deps{
 		Client: d.Client, Live: d.Live, Clock: d.Clock, SystemNamespace: d.SystemNamespace, Recorder: recorder, Metrics: uses,
 	})
-	events := &policy.Events{Recorder: recorder, Client: d.Client, Scheme: d.Scheme}
 	journal := policy.NewJournal(policy.NewStore(d.Client, d.SystemNamespace), figures, d.Clock, d.Log.WithName("guards"),
-		p.replica(), glass.Used, events.Told)
+		p.replica(), glass.Used, policy.Denials(recorder))
 	d.guards = &guards{
-		gate:    &policy.Gate{Journal: journal, Clock: d.Clock},
+		gate:    &policy.Gate{Journal: journal, Clock: d.Clock, Account: d.scope().Account},
 		glass:   glass,
 		counter: &cascade.Counter{Metadata: heads, Live: d.Admission},
 	}
