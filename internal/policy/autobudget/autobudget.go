@@ -104,7 +104,7 @@ func (r *Reconciler[T]) defaults(ctx context.Context, workload T) (Rule, error) 
 // keep brings one budget of a workload to what is wished.
 func (r *Reconciler[T]) keep(ctx context.Context, workload T, f facts, family family, w verdict) error {
 	if w.mistake != "" {
-		r.tell(ctx, f, family.kind+"/mistake", corev1.EventTypeWarning, "InvalidBudgetAnnotation", w.mistake)
+		r.tell(ctx, f, family.kind+"/mistake", w.mistake, corev1.EventTypeWarning, "InvalidBudgetAnnotation", w.mistake)
 	} else {
 		r.forgetTold(f, family.kind+"/mistake")
 	}
@@ -118,7 +118,7 @@ func (r *Reconciler[T]) keep(ctx context.Context, workload T, f facts, family fa
 		if made != nil {
 			message = fmt.Sprintf("%s %s was withdrawn: %s guards the same pods, and whoever made it knows better", family.kind, made.GetName(), own)
 		}
-		r.tell(ctx, f, family.kind+"/own", corev1.EventTypeNormal, "OwnBudgetWins", message)
+		r.tell(ctx, f, family.kind+"/own", own, corev1.EventTypeNormal, "OwnBudgetWins", message)
 		w.limits = nil
 	} else {
 		r.forgetTold(f, family.kind+"/own")
@@ -201,7 +201,7 @@ func (r *Reconciler[T]) create(ctx context.Context, workload T, f facts, family 
 func (r *Reconciler[T]) taken(ctx context.Context, f facts, family family, budget client.Object) error {
 	err := r.deps.Client.Get(ctx, client.ObjectKeyFromObject(budget), budget)
 	if err == nil && !generated(budget) {
-		r.tell(ctx, f, family.kind+"/name", corev1.EventTypeWarning, "BudgetNameTaken", fmt.Sprintf(
+		r.tell(ctx, f, family.kind+"/name", budget.GetName(), corev1.EventTypeWarning, "BudgetNameTaken", fmt.Sprintf(
 			"no %s could be made: the name %s is taken by one that is not for this workload; rename that one, or set it up for this workload",
 			family.kind, budget.GetName()))
 		return nil
@@ -240,18 +240,18 @@ func (r *Reconciler[T]) update(ctx context.Context, workload T, f facts, family 
 	return nil
 }
 
-// tell says something once, until it is something else.
-func (r *Reconciler[T]) tell(ctx context.Context, f facts, about, eventType, reason, message string) {
+// tell says something once, until what it is about becomes something else.
+func (r *Reconciler[T]) tell(ctx context.Context, f facts, about, what, eventType, reason, message string) {
 	key := types.NamespacedName{Namespace: f.namespace, Name: f.name}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.told[key][about] == message {
+	if r.told[key][about] == what {
 		return
 	}
 	if r.told[key] == nil {
 		r.told[key] = map[string]string{}
 	}
-	r.told[key][about] = message
+	r.told[key][about] = what
 	reconcile.Event(ctx, eventType, reason, "%s", message)
 }
 

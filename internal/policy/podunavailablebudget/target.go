@@ -2,7 +2,6 @@ package podunavailablebudget
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,6 +45,9 @@ type scope struct {
 	// problem is why nothing is guarded.
 	problem *problem
 }
+
+// noSuchPath is how an API server says that it is not the object that is missing, but its scale subresource.
+const noSuchPath = "the server could not find the requested resource"
 
 // targetNotFound is the reason of a problem: the kind is served, and there is no such object.
 const targetNotFound = "TargetNotFound"
@@ -160,7 +162,6 @@ func (s source) readDaemonSet(ctx context.Context, object *unstructured.Unstruct
 // problemOf turns the API server's answer into what the user can do; nil: it may be different the next time.
 func problemOf(w workloadRef, namespace string, err error) *problem {
 	group := w.gvk.Group
-	var noGroup *apierrors.StatusError
 	switch {
 	case meta.IsNoMatchError(err):
 		return &problem{reason: "TargetKindUnknown", comes: true, message: fmt.Sprintf(
@@ -170,7 +171,7 @@ func problemOf(w workloadRef, namespace string, err error) *problem {
 		return &problem{reason: "TargetForbidden", message: fmt.Sprintf(
 			"nothing is guarded: the operator may not read the scale of %s; allow it by a ClusterRole with apiGroups: [%q], "+
 				"resources: [%q], verbs: [\"get\"], or set spec.protectTotalReplicas", w, group, plural(w.gvk)+"/scale")}
-	case errors.As(err, &noGroup) && apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
+	case apierrors.IsNotFound(err) && strings.Contains(err.Error(), noSuchPath):
 		return &problem{reason: "TargetHasNoScale", message: fmt.Sprintf(
 			"nothing is guarded: %s has no scale subresource that tells how many pods it wants; set spec.protectTotalReplicas", w)}
 	case apierrors.IsNotFound(err):
