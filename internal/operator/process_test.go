@@ -276,12 +276,19 @@ func TestHandOver(t *testing.T) {
 // unregister takes the webhooks away again: other tests of this server would wait for them.
 func unregister(t *testing.T, env *testkit.Env) {
 	t.Helper()
-	for _, config := range []client.Object{&admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}} {
-		config.SetName(operator.ConfigurationName)
+	for _, config := range configurations() {
 		if err := client.IgnoreNotFound(env.Client.Delete(t.Context(), config)); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+func configurations() []client.Object {
+	all := []client.Object{&admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}}
+	for _, config := range all {
+		config.SetName(operator.ConfigurationName)
+	}
+	return all
 }
 
 // A kind that the cluster does not serve is not started; it is when its definition comes.
