@@ -383,7 +383,7 @@ func rule(interval time.Duration, limit int32) v1alpha1.DeletionLimitRule {
 // clocks, writes fail or get lost, permits come back, the preferred replica changes, and two believe to be it.
 func TestHistories(t *testing.T) {
 	first := seed(t)
-	runs := uint64(25)
+	runs := uint64(15)
 	if os.Getenv("HOLDFAST_SEED") != "" {
 		runs = 1
 	}
@@ -461,5 +461,64 @@ func (w *world) take(uid string) {
 			w.admitted = slices.Delete(w.admitted, i, i+1)
 			return
 		}
+	}
+}
+
+// TestShortfall kills preferred replicas again and again, and nothing else, while callers ask again until they are answered:
+// each death costs no more than the block that was set aside.
+func TestShortfall(t *testing.T) {
+	first := seed(t)
+	for s := first; s < first+10; s++ {
+		t.Run(fmt.Sprintf("HOLDFAST_SEED=%d", s), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { shortfall(t, s) })
+		})
+	}
+}
+
+func shortfall(t *testing.T, seed uint64) {
+	const limit = 200
+	w := &world{
+		t: t, random: rand.New(rand.NewPCG(seed, 2)), store: &memory{}, policy: policyOf(rule(10*time.Minute, limit)),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	for range 3 {
+		w.start(ctx, 0)
+	}
+	w.crown(w.replicas[0], 100)
+	var requests sync.WaitGroup
+	for i := range 400 {
+		time.Sleep(time.Duration(w.intn(int(60 * time.Millisecond))))
+		if w.intn(40) == 0 {
+			w.kill(w.replicas[0])
+			w.start(ctx, 0)
+			w.crown(w.replicas[0], 100)
+		}
+		requests.Go(func() {
+			for range 20 {
+				w.mu.Lock()
+				r, lost := w.replicas[w.random.IntN(len(w.replicas))], w.failed
+				w.mu.Unlock()
+				w.request(r, fmt.Sprintf("pod-%d", i))
+				w.mu.Lock()
+				answered := w.failed == lost
+				w.mu.Unlock()
+				if answered {
+					return
+				}
+			}
+		})
+	}
+	requests.Wait()
+	cancel()
+	synctest.Wait()
+	w.judge()
+	got := map[string]bool{}
+	for _, a := range w.admitted {
+		got[a.uid] = true
+	}
+	bound := flow.MaxBlock * w.kills
+	t.Logf("%d of %d let go, %d replicas killed, at most %d may be lost", len(got), limit, w.kills, bound)
+	if len(got) < limit-bound || w.kills == 0 {
+		t.Errorf("%d of %d let go with %d killed, want at least %d", len(got), limit, w.kills, limit-bound)
 	}
 }
