@@ -85,6 +85,15 @@ func TestTheCommandFollowsTheDash(t *testing.T) {
 	}
 }
 
+func TestWhyNoNodeFits(t *testing.T) {
+	const set = `{apiVersion: apps.kruise.io/v1beta1, kind: DaemonSet, metadata: {name: agent, generation: 1}, status: {observedGeneration: 1,
+conditions: [{type: NoMatchingNodes, status: "True", message: "no node fits the template: gpu"}, {type: Ready, status: "True"}]}}`
+	findings := ofWorkload(Evidence{Snapshot: Snapshot{Workload: workloadOf(t, "ads", set)}}, at)
+	if len(findings) != 1 || findings[0].Cause != "Scheduling" || !strings.Contains(findings[0].Why, "gpu") {
+		t.Errorf("got %+v", findings)
+	}
+}
+
 func TestProgressOfAJob(t *testing.T) {
 	const job = `{apiVersion: apps.kruise.io/v1beta1, kind: BroadcastJob, metadata: {name: disks, generation: 1},
 status: {observedGeneration: 1, desired: 3, active: 1, succeeded: 1, failed: 0, phase: running}}`

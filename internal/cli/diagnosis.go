@@ -130,6 +130,12 @@ func ofWorkload(e Evidence, now time.Time) []Finding {
 			Do: "change what the message names, in the spec of " + w.ref(),
 		})
 	}
+	if c := w.condition("NoMatchingNodes"); c.Status == "True" {
+		findings = append(findings, Finding{
+			Cause: "Scheduling", What: "no node should have a pod", Why: c.Message,
+			Do: "change nodeSelector, affinity or tolerations in spec.template of " + w.ref() + ", or the labels and taints of the nodes",
+		})
+	}
 	if c := w.condition("Progressing"); c.Reason == "ProgressDeadlineExceeded" {
 		findings = append(findings, Finding{
 			Cause: c.Reason, What: "the rollout made no progress within progressDeadlineSeconds", Why: c.Message,

@@ -115,8 +115,11 @@ func (w Workload) policy(fields ...string) string {
 	return ""
 }
 
-// strategy is the type of the update: RollingUpdate, OnDelete, Recreate.
+// strategy is the type of the update: RollingUpdate, OnDelete, Recreate; of a job, how it ends.
 func (w Workload) strategy() string {
+	if w.Kind.Ends != "" {
+		return fmt.Sprintf("completion %s, on failure %s", w.text("spec.completionPolicy.type"), w.text("spec.failurePolicy.type"))
+	}
 	if t := w.text(w.Kind.TypeAt); t == "OnDelete" || t == "Recreate" {
 		return t
 	}
@@ -125,7 +128,7 @@ func (w Workload) strategy() string {
 
 // updatePolicy is how a pod is changed: ReCreate, InPlaceIfPossible, InPlaceOnly; "" when the kind has no choice.
 func (w Workload) updatePolicy() string {
-	if !w.Kind.Ours {
+	if !w.Kind.Ours || w.Kind.Ends != "" {
 		return ""
 	}
 	if t := w.policy("podUpdatePolicy", "rollingUpdateType"); t != "" {
