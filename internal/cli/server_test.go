@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/rest"
@@ -195,12 +196,24 @@ func TestGetFromServer(t *testing.T) {
 	}
 }
 
+func TestAKindThatTheClusterLacks(t *testing.T) {
+	k, _ := kindNamed("asts")
+	err := missingKind(k, &meta.NoKindMatchError{GroupKind: k.groupKind()})
+	text := err.Error()
+	if !strings.Contains(text, "the cluster has no StatefulSet (statefulsets.apps.kruise.io)") || !strings.Contains(text, "holdfast install") {
+		t.Errorf("got %q", text)
+	}
+	if code := Report(&log{}, err); code != CodeNotFound {
+		t.Errorf("exit code %d", code)
+	}
+}
+
 func TestErrorsFromServer(t *testing.T) {
 	s := newShell(t)
 	s.seed()
 	s.says(s.run(CodeNotFound, "get", "cloneset/wbe"), `cloneset "wbe" is not in namespace`, "there are: web")
 	s.says(s.run(CodeNotFound, "get", "nothing"), `"nothing" is neither a kind nor a workload in namespace`)
-	s.says(s.run(CodeNotFound, "get", "asts/db"), "the cluster has no StatefulSet (statefulsets.apps.kruise.io)", "holdfast install")
+	s.says(s.run(CodeNotFound, "get", "asts/db"), `asts "db" is not in namespace`)
 	s.says(s.run(CodeUsage, "get", "gizmo/x"), `unknown kind "gizmo"`)
 	s.says(s.run(CodeUsage, "get", "cloneset/web", "--watch", "-o", "table"), "-o table: the formats are wide, json, yaml")
 	s.says(s.run(CodeForbidden, "get", "cloneset/web", "--as", "nobody"), "clonesets.apps.kruise.io", "forbidden", "ask an administrator")
