@@ -208,7 +208,7 @@ func (b *book) matches(ctx context.Context, e *entry, p *corev1.Pod, namespace s
 		return true, nil
 	}
 	var ns corev1.Namespace
-	if err := b.client.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
+	if err := b.client.Get(ctx, client.ObjectKey{Name: namespace}, &ns, client.UnsafeDisableDeepCopy); err != nil {
 		return false, fmt.Errorf("read the labels of namespace %s, which a SidecarSet's namespaceSelector asks for: %w", namespace, err)
 	}
 	return e.namespaces.Matches(labels.Set(ns.Labels)), nil
