@@ -125,6 +125,7 @@ func (p *play) allAtOnce(ctx context.Context, nodes []string) error {
 				}
 				drained.done += met.done
 				drained.denied += met.denied
+				drained.unanswered += met.unanswered
 			}
 			drainTook = time.Since(begun)
 			return nil
@@ -147,6 +148,8 @@ func (p *play) allAtOnce(ctx context.Context, nodes []string) error {
 	p.figure("the drain of two nodes", "%d evictions, %d answers 429 before them, %.1f s", drained.done, drained.denied, drainTook.Seconds())
 	p.figure("pods that went in all", "%d", gone)
 	p.figure("update, drain and deletions at once", "%.1f s", time.Since(begun).Seconds())
+	p.claim(drained.unanswered+deleted.unanswered == 0, "every request was answered in time (%d evictions and %d deletions were not)",
+		drained.unanswered, deleted.unanswered)
 	p.claim(deleted.denied > 0, "the budget was needed: %d deletions were denied", deleted.denied)
 	if err != nil {
 		return err
@@ -195,7 +198,9 @@ func (p *play) drainOneByOne(ctx context.Context, node string) error {
 		err = p.ready(ctx, time.Minute, single)
 	}
 	mostAway, judged, _ := there.stop()
-	p.claim(err == nil, "a drain with a budget of one finishes by itself (%d evictions, %d answers 429 before them)", met.done, met.denied)
+	p.claim(err == nil && met.unanswered == 0,
+		"a drain with a budget of one finishes by itself (%d evictions, %d answers 429 before them, %d requests without an answer)",
+		met.done, met.denied, met.unanswered)
 	p.claim(mostAway <= 1, "never more than 1 of 6 pods was away (at most %d, at each of %d events)", mostAway, judged)
 	p.figure("the drain with a budget of one", "%.1f s for %d pods", took.Seconds(), met.done)
 	if err != nil {

@@ -216,7 +216,11 @@ func (p *play) comeBack(ctx context.Context) error {
 	return nil
 }
 
+// bringOperatorBack installs it again, unless that was done.
 func (p *play) bringOperatorBack(ctx context.Context) error {
+	if p.installed(ctx) {
+		return nil
+	}
 	return p.Holdfast(ctx, "install", "--replicas", fmt.Sprint(replicas), "--timeout", "3m")
 }
 

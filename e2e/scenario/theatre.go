@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -51,8 +52,19 @@ func (t *theatre) prepare(ctx context.Context) (err error) {
 	if t.client, err = cluster.NewClient(t.config); err != nil {
 		return err
 	}
+	if t.installed(ctx) {
+		cluster.Say("Holdfast runs there already with %d replicas: taking it as it is.", replicas)
+		return nil
+	}
 	cluster.Say("Installing Holdfast: %d replicas of the operator, in pods.", replicas)
 	return t.Holdfast(ctx, "install", "--replicas", fmt.Sprint(replicas), "--timeout", "3m")
+}
+
+// installed reports whether the operator of a former run is there and ready.
+func (t *theatre) installed(ctx context.Context) bool {
+	var operator appsv1.Deployment
+	err := t.client.Get(ctx, client.ObjectKey{Namespace: systemNamespace, Name: "holdfast-operator"}, &operator)
+	return err == nil && operator.Status.ReadyReplicas == replicas
 }
 
 // close stops the cluster and removes its data, unless the user wants to look around.

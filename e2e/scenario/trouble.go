@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ func (p *play) reserve(ctx context.Context, n int) ([]string, error) {
 }
 
 // evictions count what a drain met.
-type evictions struct{ done, denied int }
+type evictions struct{ done, denied, unanswered int }
 
 // drain does what `kubectl drain` does: it cordons the node, then evicts its pods of the scenario one by one, and asks again
 // when the answer is 429 and only then.
@@ -86,10 +87,13 @@ func (p *play) evict(ctx context.Context, victim *corev1.Pod, met *evictions) er
 			return p.gone(ctx, victim)
 		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 			return nil // somebody else deleted it
-		case !apierrors.IsTooManyRequests(err):
+		case apierrors.IsTooManyRequests(err):
+			met.denied++
+		case unanswered(err):
+			met.unanswered++
+		default:
 			return fmt.Errorf("evict pod %s: %w", victim.Name, err)
 		}
-		met.denied++
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("evict pod %s: %w; the last answer was: %w", victim.Name, ctx.Err(), err)
@@ -109,8 +113,13 @@ func (p *play) gone(ctx context.Context, victim *corev1.Pod) error {
 
 // deletions count what a deleter met.
 type deletions struct {
-	done, denied int
-	denial       error // the last one
+	done, denied, unanswered int
+	denial                   error // the last one
+}
+
+// unanswered reports whether the API server got no answer of the operator in time.
+func unanswered(err error) bool {
+	return apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook")
 }
 
 // deleteAtRandom deletes pods with these labels, any of them and as often as it can, for a time.
@@ -129,6 +138,8 @@ func (p *play) deleteAtRandom(ctx context.Context, labels map[string]string, len
 			case apierrors.IsForbidden(err), apierrors.IsTooManyRequests(err):
 				met.denied++
 				met.denial = err
+			case unanswered(err):
+				met.unanswered++
 			case client.IgnoreNotFound(err) != nil:
 				return met, fmt.Errorf("delete a pod at random: %w", err)
 			}
