@@ -9,16 +9,19 @@ flock 9 # two at once would write into the same files
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
-# Made anew from nothing, since a broken file would break its own generator; and put back when the types do not compile.
-copies=$(find api -name zz_generated.deepcopy.go)
-mkdir "$tmp/copies"
-cp --parents $copies "$tmp/copies"
-rm $copies
-if ! "$gen" object paths=./api/... || grep -q 'invalid type' $(find api -name zz_generated.deepcopy.go); then
-	cp -r "$tmp/copies/." .
+# Made anew from nothing, since a broken file would break its own generator; and beside the tree, so that it builds meanwhile.
+src=$tmp/src
+mkdir "$src"
+cp -r api go.mod go.sum "$src"
+find "$src" -name zz_generated.deepcopy.go -delete
+gen_abs=$PWD/$gen
+if ! (cd "$src" && "$gen_abs" object paths=./api/...) || grep -rq --include=zz_generated.deepcopy.go 'invalid type' "$src"; then
 	echo "the types in api/ do not compile: nothing was generated" >&2
 	exit 1
 fi
+(cd "$src" && find api -name zz_generated.deepcopy.go) | while read -r new; do
+	if ! cmp -s "$src/$new" "$new"; then cp "$src/$new" "$new"; fi
+done
 # maxDescLen is left alone: the descriptions are the manual that kubectl explain prints.
 "$gen" crd paths=./api/... output:crd:dir="$tmp/crds"
 mkdir "$tmp/all"
