@@ -34,8 +34,9 @@ test: images ## Run all tests: of Holdfast against a real API server, and of the
 	go test -p $(JOBS) ./...
 	cd kube && go test -p $(JOBS) ./...
 
-e2e: images ## Run the demo as a test on real nodes: it fails where it does not see what it should
-	go run ./e2e/demo --data-dir .holdfast-e2e --down $(ARGS)
+e2e: images ## Run the demo and the scenarios on real nodes: they fail where they do not see what they should (ARGS="--only guards")
+	$(if $(findstring --only,$(ARGS)),,go run ./e2e/demo --data-dir .holdfast-e2e --down)
+	go run ./e2e/scenario $(ARGS)
 
 bench: kube build ## Measure CloneSet beside Deployment on simulated nodes
 	go run ./e2e/bench $(ARGS)
