@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"sort"
 	"time"
@@ -16,7 +17,7 @@ const (
 	maxMarks = 16
 	// MaxRecent is how many decisions are remembered.
 	MaxRecent = 20
-	// Neighbouring sums become one when they are closer than this part of their age: the older, the coarser.
+	// Sums become one when they are closer than this part of their age: the older, the coarser.
 	sumsPerAge = 256
 )
 
@@ -118,13 +119,24 @@ func compact(sums []Sum, cutoff, now int64) []Sum {
 		if s.Stamp <= cutoff {
 			continue
 		}
-		if i+1 < len(sums) && sums[i+1].Stamp-s.Stamp <= (now-sums[i+1].Stamp)/sumsPerAge {
+		if i+1 < len(sums) && neighbours(s.Stamp, sums[i+1].Stamp, now) {
 			sums[i+1].N += s.N
 			continue
 		}
 		out = append(out, s)
 	}
 	return out
+}
+
+// neighbours tells whether two stamps are in the same cell of a grid that gets coarser with their age, by powers of two, so
+// that cells only ever join.
+func neighbours(a, b, now int64) bool {
+	cell := (now - b) / sumsPerAge
+	if cell <= 0 {
+		return false
+	}
+	shift := bits.Len64(uint64(cell)) - 1 //nolint:gosec // positive
+	return a>>shift == b>>shift
 }
 
 // cutoff is the newest stamp that a window which ends at now no longer holds.

@@ -95,6 +95,7 @@ type book struct {
 	terms  atomic.Pointer[terms]
 	wake   chan struct{}
 	gone   chan struct{}
+	turn   chan struct{} // one write at a time
 
 	mu      sync.Mutex
 	view    *flow.Ledger // never changed, only replaced
@@ -108,12 +109,10 @@ type book struct {
 	retryAt time.Time
 	seq     int64
 	retired bool // the scribe has ended: whoever asks writes himself
-
-	writing sync.Mutex // one write at a time
 }
 
 func newBook(k *Keeper, t *terms) *book {
-	b := &book{keeper: k, wake: make(chan struct{}, 1), gone: make(chan struct{}), mine: map[uint64]*permit{}}
+	b := &book{keeper: k, wake: make(chan struct{}, 1), gone: make(chan struct{}), turn: make(chan struct{}, 1), mine: map[uint64]*permit{}}
 	b.terms.Store(t)
 	return b
 }

@@ -108,8 +108,12 @@ func (b *book) leave(ctx context.Context) {
 
 // pass is one write, if there is something to write.
 func (b *book) pass(ctx context.Context) {
-	b.writing.Lock()
-	defer b.writing.Unlock()
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return
+	}
 	t := b.terms.Load()
 	w := b.begin(t)
 	if w == nil {
