@@ -47,8 +47,8 @@ func (k *Keeper) Check(ctx context.Context, r disruption.Request) disruption.Ver
 	if seen := look(r.Pod); !seen.Serving || !seen.Available {
 		return disruption.Verdict{}
 	}
-	var all policyv1beta1.PodUnavailableBudgetList
-	if err := k.deps.Client.List(ctx, &all, client.InNamespace(r.Pod.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	all, err := k.list(ctx, r.Pod.Namespace)
+	if err != nil {
 		return disruption.Verdict{} // Take will say so
 	}
 	for i := range all.Items {
@@ -113,9 +113,9 @@ func enforces(pub *policyv1beta1.PodUnavailableBudget, r disruption.Request) boo
 
 // concerned are the budgets that may guard the pod, in a fixed order. Labels alone rule most of them out.
 func (k *Keeper) concerned(ctx context.Context, r disruption.Request) ([]types.NamespacedName, error) {
-	var all policyv1beta1.PodUnavailableBudgetList
-	if err := k.deps.Client.List(ctx, &all, client.InNamespace(r.Pod.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list the PodUnavailableBudgets of namespace %s: %w", r.Pod.Namespace, err)
+	all, err := k.list(ctx, r.Pod.Namespace)
+	if err != nil {
+		return nil, err
 	}
 	var keys []types.NamespacedName
 	for i := range all.Items {
@@ -133,6 +133,30 @@ func (k *Keeper) concerned(ctx context.Context, r disruption.Request) ([]types.N
 	}
 	slices.SortFunc(keys, func(a, b types.NamespacedName) int { return slices.Compare([]string{a.Name}, []string{b.Name}) })
 	return keys, nil
+}
+
+// list reads the budgets of a namespace from the cache. A cluster without the kind has none, and is not asked for it at
+// every decision.
+func (k *Keeper) list(ctx context.Context, namespace string) (*policyv1beta1.PodUnavailableBudgetList, error) {
+	all := &policyv1beta1.PodUnavailableBudgetList{}
+	now := k.deps.Clock.Now()
+	k.mu.Lock()
+	missing := now.Before(k.missing)
+	k.mu.Unlock()
+	if missing {
+		return all, nil
+	}
+	err := k.deps.Client.List(ctx, all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy)
+	if meta.IsNoMatchError(err) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.missing = now.Add(missingInterval)
+		return all, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the PodUnavailableBudgets of namespace %s: %w", namespace, err)
+	}
+	return all, nil
 }
 
 // takeOne asks one budget. The first look may be at the cache: what is decided by it is written only if nothing has been

@@ -28,6 +28,8 @@ const (
 	// How long a decision waits for the cache to show what the ledger rests on, before it asks the API server.
 	catchUp = 200 * time.Millisecond
 	tick    = 5 * time.Millisecond
+	// How long a cluster that does not serve the kind is not asked for it again.
+	missingInterval = 10 * time.Second
 )
 
 // Deps are what the room needs from the operator.
@@ -72,6 +74,8 @@ type Keeper struct {
 
 	mu      sync.Mutex
 	budgets map[types.NamespacedName]*memo
+	// missing is until when the cluster is not asked again for a kind that it does not serve.
+	missing time.Time
 }
 
 // memo is what the keeper remembers of one budget.

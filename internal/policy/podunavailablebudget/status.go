@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	policyv1beta1 "github.com/holdfast-io/holdfast/api/policy/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/disruption/budget"
@@ -137,9 +136,9 @@ func condition(pub *policyv1beta1.PodUnavailableBudget, kind string) *metav1.Con
 
 // overlaps names the other budgets that guard some of the same pods.
 func (k *Keeper) overlaps(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget, g guarded) ([]string, error) {
-	var all policyv1beta1.PodUnavailableBudgetList
-	if err := k.deps.Client.List(ctx, &all, client.InNamespace(pub.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list the PodUnavailableBudgets of namespace %s: %w", pub.Namespace, err)
+	all, err := k.list(ctx, pub.Namespace)
+	if err != nil {
+		return nil, err
 	}
 	var names []string
 	for i := range all.Items {

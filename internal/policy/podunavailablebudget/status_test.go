@@ -188,7 +188,9 @@ func TestValidate(t *testing.T) {
 			}, []string{"spec.selector"},
 		},
 		{
-			"everybody", func(s *policyv1beta1.PodUnavailableBudgetSpec) { s.TargetRef, s.Selector = nil, &metav1.LabelSelector{} },
+			"everybody", func(s *policyv1beta1.PodUnavailableBudgetSpec) {
+				s.TargetRef, s.Selector = nil, &metav1.LabelSelector{}
+			},
 			[]string{"spec.selector"},
 		},
 		{

@@ -62,8 +62,8 @@ func (k *Keeper) ofWorkload(gvk schema.GroupVersionKind) handler.MapFunc {
 }
 
 func (k *Keeper) those(ctx context.Context, namespace string, concerned func(*policyv1beta1.PodUnavailableBudget) bool) []ctrl.Request {
-	var all policyv1beta1.PodUnavailableBudgetList
-	if err := k.deps.Client.List(ctx, &all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	all, err := k.list(ctx, namespace)
+	if err != nil {
 		k.deps.Log.Error(err, "list the budgets that an event may concern", "namespace", namespace)
 		return nil // the next look is half a minute away at most
 	}
