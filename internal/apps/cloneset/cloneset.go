@@ -6,8 +6,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -98,12 +96,9 @@ func (r *Reconciler) stalled(cs *appsv1beta1.CloneSet, reason string, err error)
 
 // source is what the engine observes a CloneSet by.
 func source(cs *appsv1beta1.CloneSet) (workload.Source, error) {
-	selector, err := metav1.LabelSelectorAsSelector(cs.Spec.Selector)
+	selector, err := workload.OwnSelector(cs.Spec.Selector, &cs.Spec.Template)
 	if err != nil {
-		return workload.Source{}, fmt.Errorf("spec.selector: %w", err)
-	}
-	if selector.Empty() || !selector.Matches(labels.Set(cs.Spec.Template.Labels)) {
-		return workload.Source{}, fmt.Errorf("spec.selector %q must match spec.template.metadata.labels, and must not be empty", selector)
+		return workload.Source{}, err
 	}
 	return workload.Source{
 		Owner: cs, Kind: kind(),

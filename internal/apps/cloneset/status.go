@@ -62,29 +62,15 @@ func listOf(all report.Conditions) []appsv1beta1.CloneSetCondition {
 }
 
 func count(s *appsv1beta1.CloneSetStatus, state workload.State, plan workload.Plan) {
-	s.Replicas, s.ReadyReplicas, s.AvailableReplicas = 0, 0, 0
-	s.UpdatedReplicas, s.UpdatedReadyReplicas, s.UpdatedAvailableReplicas = 0, 0, 0
-	for i := range state.Members {
-		m := &state.Members[i]
-		updated := add(m.Revision == state.Update.Name)
-		s.Replicas++
-		s.UpdatedReplicas += updated
-		s.ReadyReplicas += add(m.Ready)
-		s.UpdatedReadyReplicas += updated * add(m.Ready)
-		s.AvailableReplicas += add(m.Available)
-		s.UpdatedAvailableReplicas += updated * add(m.Available)
-	}
+	c := state.Count()
+	s.Replicas, s.ReadyReplicas, s.AvailableReplicas = c.All, c.Ready, c.Available
+	s.UpdatedReplicas, s.UpdatedReadyReplicas, s.UpdatedAvailableReplicas = c.Updated, c.UpdatedReady, c.UpdatedAvailable
 	s.ExpectedUpdatedReplicas = 0
 	for _, slot := range plan.Set.Slots {
-		s.ExpectedUpdatedReplicas += add(slot.Revision == state.Update.Name)
+		if slot.Revision == state.Update.Name {
+			s.ExpectedUpdatedReplicas++
+		}
 	}
-}
-
-func add(yes bool) int32 {
-	if yes {
-		return 1
-	}
-	return 0
 }
 
 // settled reports whether every pod is at the update revision, so that it is the current one from now on.

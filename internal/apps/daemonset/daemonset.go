@@ -129,12 +129,9 @@ func (r *Reconciler) stalled(ds *appsv1beta1.DaemonSet, reason string, err error
 
 // source is what the engine observes a DaemonSet by.
 func source(ds *appsv1beta1.DaemonSet) (workload.Source, error) {
-	selector, err := metav1.LabelSelectorAsSelector(ds.Spec.Selector)
+	selector, err := workload.OwnSelector(ds.Spec.Selector, &ds.Spec.Template)
 	if err != nil {
-		return workload.Source{}, fmt.Errorf("spec.selector: %w", err)
-	}
-	if selector.Empty() || !selector.Matches(labels.Set(ds.Spec.Template.Labels)) {
-		return workload.Source{}, fmt.Errorf("spec.selector %q must match spec.template.metadata.labels, and must not be empty", selector)
+		return workload.Source{}, err
 	}
 	return workload.Source{
 		Owner: ds, Kind: kind(),

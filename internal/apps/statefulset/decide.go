@@ -13,7 +13,6 @@ import (
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/workload"
-	"github.com/holdfast-io/holdfast/internal/workload/claim"
 	"github.com/holdfast-io/holdfast/internal/workload/hook"
 	"github.com/holdfast-io/holdfast/internal/workload/inplace"
 	"github.com/holdfast-io/holdfast/internal/workload/order"
@@ -102,33 +101,30 @@ func priority(rolling appsv1beta1.RollingUpdateStatefulSetStrategy) (order.Less,
 // slotsOf is one slot for each number: the partition's at the current revision, the others at the new one.
 func slotsOf(set *appsv1beta1.StatefulSet, state workload.State, numbers []int64, first order.Less) []workload.Slot {
 	slots := make([]workload.Slot, 0, len(numbers))
+	going := goingClaims(set, state)
 	for _, n := range numbers {
 		slot := workload.Slot{Key: strconv.FormatInt(n, 10), Revision: state.Update.Name}
-		if name := leaving(set, state, slot.Key); name != "" {
+		if name := going[slot.Key]; name != "" {
 			slot.Hold = appsv1beta1.HeldByPVC
 			slot.Message = "claim " + name + " of the pod is still being deleted"
 		}
 		slots = append(slots, slot)
 	}
-	for key := range kept(set, state, slots, first) {
-		slots[key].Revision = state.Current.Name
+	for i := range kept(set, state, slots, first) {
+		slots[i].Revision = state.Current.Name
 	}
 	return slots
 }
 
-// leaving names a claim of the number that is on its way out. A pod that was made now could never start with it.
-func leaving(set *appsv1beta1.StatefulSet, state workload.State, key string) string {
+// goingClaims are, by number, claims that are on their way out. A pod that was made now could never start with one.
+func goingClaims(set *appsv1beta1.StatefulSet, state workload.State) map[string]string {
+	going := map[string]string{}
 	for _, c := range state.Claims {
-		if c.DeletionTimestamp == nil {
-			continue
-		}
-		for i := range set.Spec.VolumeClaimTemplates {
-			if c.Name == claim.Name(set.Spec.VolumeClaimTemplates[i].Name, set.Name, key) {
-				return c.Name
-			}
+		if c.DeletionTimestamp != nil {
+			going[number(set, c)] = c.Name
 		}
 	}
-	return ""
+	return going
 }
 
 // kept are the indexes of the slots that the partition keeps: those with the lowest numbers or, where the order of the

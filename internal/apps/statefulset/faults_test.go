@@ -31,8 +31,7 @@ func TestFaultMatrix(t *testing.T) {
 	t.Parallel()
 	shapes := map[string][]edit{
 		"in order": {},
-		"parallel": {parallel},
-		"retained": {parallel, retention("Delete", "Delete")},
+		"parallel": {parallel, retention("Delete", "Delete")},
 	}
 	for name, shape := range shapes {
 		t.Run(name, func(t *testing.T) {

@@ -7,8 +7,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -127,12 +125,9 @@ func (r *Reconciler) stalled(set *appsv1beta1.StatefulSet, reason string, err er
 
 // source is what the engine observes a StatefulSet by.
 func source(set *appsv1beta1.StatefulSet) (workload.Source, error) {
-	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
+	selector, err := workload.OwnSelector(set.Spec.Selector, &set.Spec.Template)
 	if err != nil {
-		return workload.Source{}, fmt.Errorf("spec.selector: %w", err)
-	}
-	if selector.Empty() || !selector.Matches(labels.Set(set.Spec.Template.Labels)) {
-		return workload.Source{}, fmt.Errorf("spec.selector %q must match spec.template.metadata.labels, and must not be empty", selector)
+		return workload.Source{}, err
 	}
 	return workload.Source{
 		Owner: set, Kind: kind(),

@@ -28,11 +28,14 @@ func fillStatus(set *appsv1beta1.StatefulSet, state workload.State, plan workloa
 	}
 	s.CurrentReplicas = 0
 	for i := range state.Members {
-		s.CurrentReplicas += add(state.Members[i].Revision == s.CurrentRevision)
+		if state.Members[i].Revision == s.CurrentRevision {
+			s.CurrentReplicas++
+		}
 	}
 	all := report.From(s.Conditions)
 	standing := report.Standing{
 		Done: done(set, state, plan), Available: s.AvailableReplicas, Held: s.Held, Acted: acted,
+		Throttled:    workload.Throttled(plan.Held),
 		FailedScale:  appsv1beta1.StatefulSetConditionFailedCreatePod,
 		FailedUpdate: appsv1beta1.StatefulSetConditionFailedUpdatePod,
 	}
@@ -42,25 +45,9 @@ func fillStatus(set *appsv1beta1.StatefulSet, state workload.State, plan workloa
 }
 
 func count(s *appsv1beta1.StatefulSetStatus, state workload.State) {
-	s.Replicas, s.ReadyReplicas, s.AvailableReplicas = 0, 0, 0
-	s.UpdatedReplicas, s.UpdatedReadyReplicas, s.UpdatedAvailableReplicas = 0, 0, 0
-	for i := range state.Members {
-		m := &state.Members[i]
-		updated := add(m.Revision == state.Update.Name)
-		s.Replicas++
-		s.UpdatedReplicas += updated
-		s.ReadyReplicas += add(m.Ready)
-		s.UpdatedReadyReplicas += updated * add(m.Ready)
-		s.AvailableReplicas += add(m.Available)
-		s.UpdatedAvailableReplicas += updated * add(m.Available)
-	}
-}
-
-func add(yes bool) int32 {
-	if yes {
-		return 1
-	}
-	return 0
+	c := state.Count()
+	s.Replicas, s.ReadyReplicas, s.AvailableReplicas = c.All, c.Ready, c.Available
+	s.UpdatedReplicas, s.UpdatedReadyReplicas, s.UpdatedAvailableReplicas = c.Updated, c.UpdatedReady, c.UpdatedAvailable
 }
 
 // settled reports whether every pod is at the update revision and ready, so that it is the current one from now on.

@@ -89,16 +89,12 @@ func (w *world) controller(lag *testkit.LagCache, faults *testkit.Faults) func(c
 	}
 }
 
-// limits are what a set promises, worked out by hand from its whole numbers. In order, the pod of a new number comes before
-// the one of a reserved number goes, as natively when the first ordinal changes.
+// limits are what a set promises, worked out by hand from its whole numbers. The pod of a new number does not wait until the
+// one of a reserved number is gone.
 func limits(set *appsv1beta1.StatefulSet) testkit.Limits {
 	rolling := set.Spec.UpdateStrategy.RollingUpdate
-	surge := 0
-	if set.Spec.PodManagementPolicy == appsv1beta1.OrderedReadyPodManagement {
-		surge = len(set.Spec.ReserveOrdinals)
-	}
 	return testkit.Limits{
-		Replicas: int(*set.Spec.Replicas), MaxUnavailable: rolling.MaxUnavailable.IntValue(), MaxSurge: surge, MinReadySeconds: *rolling.MinReadySeconds,
+		Replicas: int(*set.Spec.Replicas), MaxUnavailable: rolling.MaxUnavailable.IntValue(), MaxSurge: len(set.Spec.ReserveOrdinals), MinReadySeconds: *rolling.MinReadySeconds,
 	}
 }
 
