@@ -103,7 +103,7 @@ func cluster(words string) []corev1.Node {
 }
 
 // observed is the state with pods of the shorthand; the update revision is v2, the current one as given.
-func observed(t *testing.T, current, pods string) workload.State {
+func observed(t testing.TB, current, pods string) workload.State {
 	t.Helper()
 	state := workload.NewState(&metav1.ObjectMeta{Name: "agent", UID: "uid"})
 	state.Update = &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Name: "v2"}}
