@@ -239,9 +239,7 @@ func (g *guarded) goes(t *testing.T) (*corev1.Pod, error) {
 	if err := g.Client.Create(t.Context(), free); err != nil {
 		return nil, fmt.Errorf("make a pod: %w", err)
 	}
-	if err := g.Client.Delete(t.Context(), free); err != nil {
-		return nil, fmt.Errorf("let it go: %w", err)
-	}
+	await(t, 20*time.Second, "guards that have read their policies", func() bool { return g.Client.Delete(t.Context(), free) == nil })
 	now := &corev1.Pod{}
 	if err := g.Client.Get(t.Context(), client.ObjectKeyFromObject(free), now); err != nil || now.DeletionTimestamp == nil {
 		return nil, fmt.Errorf("it is not terminating: %w", err)
