@@ -133,6 +133,7 @@ func TestOutcome(t *testing.T) {
 		{name: "a wait for no time comes back all the same", err: reconcile.Wait(0, "now"), after: time.Millisecond},
 		{name: "the shortest of several waits", err: errors.Join(reconcile.Wait(time.Minute, "a"), reconcile.Wait(time.Second, "b")), after: time.Second},
 		{name: "stalled is not retried", err: reconcile.Stalled("Invalid", boom)},
+		{name: "so is one that wraps several errors", err: reconcile.Stalled("Invalid", errors.Join(boom, boom))},
 		{name: "a conflict is retried silently", err: fmt.Errorf("patch: %w", conflict()), after: 50 * time.Millisecond},
 		{name: "an error is retried with backoff", err: boom, failed: true},
 		{name: "an error beside a conflict is not hidden", err: errors.Join(conflict(), boom), failed: true},

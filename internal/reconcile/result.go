@@ -123,15 +123,20 @@ func weight(o outcome) int {
 	}
 }
 
-// leaves undoes errors.Join and errors that wrap several; an error that wraps one stays whole, with its text.
+// leaves undoes errors.Join and errors that wrap several. An error that wraps one stays whole, with its text; so does one
+// of the special ones, whatever it wraps.
 func leaves(err error) []error {
-	var joined interface{ Unwrap() []error }
-	if !errors.As(err, &joined) {
-		return []error{err}
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		switch e := e.(type) { //nolint:errorlint // each link of the chain is looked at by itself
+		case *stalledError, *waitError:
+			return []error{err}
+		case interface{ Unwrap() []error }:
+			var all []error
+			for _, one := range e.Unwrap() {
+				all = append(all, leaves(one)...)
+			}
+			return all
+		}
 	}
-	var all []error
-	for _, one := range joined.Unwrap() {
-		all = append(all, leaves(one)...)
-	}
-	return all
+	return []error{err}
 }

@@ -279,6 +279,7 @@ func (p *pass) ensureClaims(ctx context.Context, id string) error {
 			return fmt.Errorf("create claim %s/%s of a template: %w", c.Namespace, c.Name, err)
 		default:
 			p.memory.wrote(claimKind(), c.ResourceVersion)
+			reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulCreate", "created claim %s", c.Name)
 		}
 	}
 	return nil

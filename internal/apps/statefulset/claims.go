@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,7 +41,7 @@ func claimShape(set *appsv1beta1.StatefulSet) func(c *corev1.PersistentVolumeCla
 // number of a claim, by whatever template; "" when it is not one of the set's.
 func number(set *appsv1beta1.StatefulSet, c *corev1.PersistentVolumeClaim) string {
 	for i := range set.Spec.VolumeClaimTemplates {
-		if key := ordinal(set.Spec.VolumeClaimTemplates[i].Name+"-"+set.Name, c.Name); key != "" {
+		if key := claimOrdinal(set.Spec.VolumeClaimTemplates[i].Name, set.Name, c.Name); key != "" {
 			return key
 		}
 	}
@@ -55,7 +56,7 @@ func inUse(set *appsv1beta1.StatefulSet, state workload.State) ([]*corev1.Persis
 	}
 	used := make(map[string]bool, len(numbers))
 	for _, n := range numbers {
-		used[fmt.Sprint(n)] = true
+		used[strconv.FormatInt(n, 10)] = true
 	}
 	for key := range podsOf(set, state) {
 		used[key] = true
@@ -198,7 +199,7 @@ func volumes(set *appsv1beta1.StatefulSet, state workload.State, slots []workloa
 		tmpl := &set.Spec.VolumeClaimTemplates[i]
 		status := appsv1beta1.VolumeClaimStatus{VolumeClaimName: tmpl.Name}
 		for _, c := range state.Claims {
-			if !wanted[ordinal(tmpl.Name+"-"+set.Name, c.Name)] || claim.Larger(tmpl, c) {
+			if !wanted[claimOrdinal(tmpl.Name, set.Name, c.Name)] || claim.Larger(tmpl, c) {
 				continue
 			}
 			status.CompatibleReplicas++

@@ -49,7 +49,7 @@ func (i identity) shape(p *corev1.Pod, key string) {
 // lost are the labels that somebody has taken from a pod, or changed.
 func (i identity) lost(p *corev1.Pod) map[string]string {
 	key := i.place(p)
-	if key == "" {
+	if key == "" || p.Labels[appsv1.StatefulSetPodNameLabel] == p.Name && p.Labels[appsv1.PodIndexLabel] == key {
 		return nil
 	}
 	lost := i.labels(key)

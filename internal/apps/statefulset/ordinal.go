@@ -79,12 +79,29 @@ func start(set *appsv1beta1.StatefulSet) int32 {
 	return set.Spec.Ordinals.Start
 }
 
-// ordinal reads the number of a pod, or of a claim, from its name; "" when the name is not one of the stem's. A number is
-// written without zeros in front: web-01 is nobody's.
-func ordinal(stem, name string) string {
-	number, ok := strings.CutPrefix(name, stem+"-")
-	if n, err := strconv.ParseInt(number, 10, 32); !ok || err != nil || n < 0 || strconv.FormatInt(n, 10) != number {
+// ordinal reads the number of a pod from its name; "" when the name is not one of the set's. A number is written without
+// zeros in front: web-01 is nobody's. It is asked for every pod in every pass, and so makes nothing.
+func ordinal(set, name string) string {
+	if len(name) < len(set)+2 || name[:len(set)] != set || name[len(set)] != '-' {
 		return ""
 	}
+	number := name[len(set)+1:]
+	const largest = "2147483647"
+	if number[0] == '0' && len(number) > 1 || len(number) > len(largest) || len(number) == len(largest) && number > largest {
+		return ""
+	}
+	for i := range len(number) {
+		if number[i] < '0' || number[i] > '9' {
+			return ""
+		}
+	}
 	return number
+}
+
+// claimOrdinal reads the number of a claim of one template from its name.
+func claimOrdinal(template, set, name string) string {
+	if rest, ok := strings.CutPrefix(name, template); ok && len(rest) > 0 && rest[0] == '-' {
+		return ordinal(set, rest[1:])
+	}
+	return ""
 }

@@ -72,9 +72,19 @@ func TestOrdinals(t *testing.T) {
 func TestOrdinalOfAName(t *testing.T) {
 	for name, want := range map[string]string{
 		"web-0": "0", "web-12": "12", "web-01": "", "web-": "", "web": "", "web-x": "", "other-0": "", "web--1": "", "web-2-0": "",
-		"web-9999999999": "", "web-+1": "",
+		"web-9999999999": "", "web-+1": "", "web-2147483647": "2147483647", "web-2147483648": "", "web-12345678901": "", "web1-0": "",
 	} {
 		if got := ordinal("web", name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestOrdinalOfAClaim(t *testing.T) {
+	for name, want := range map[string]string{
+		"data-web-0": "0", "data-web-10": "10", "data-web-00": "", "data-web": "", "data-webx-0": "", "log-web-0": "", "data-web-1-0": "", "data": "",
+	} {
+		if got := claimOrdinal("data", "web", name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}

@@ -114,7 +114,7 @@ func (r *Reconciler) act(ctx context.Context, set *appsv1beta1.StatefulSet, src 
 	if !errors.As(err, &failed) {
 		failed = &workload.Error{}
 	}
-	return &workload.Error{Scale: errors.Join(mine, failed.Scale), Update: failed.Update}
+	return &workload.Error{Scale: errors.Join(failed.Scale, mine), Update: failed.Update}
 }
 
 // stalled says that nothing goes on until the user acts.
