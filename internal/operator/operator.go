@@ -278,6 +278,12 @@ func (p *process) serveAdmission(g *group, deps Deps, elected <-chan struct{}) e
 		return err
 	}
 	p.health.ready = append(p.health.ready, keeper.Ready)
+	// A guard that has not read its policies yet would refuse what another replica could decide.
+	for _, guard := range deps.guards.gate.Guards {
+		if g, ok := guard.(interface{ Ready() error }); ok {
+			p.health.ready = append(p.health.ready, g.Ready)
+		}
+	}
 	g.run(func(ctx context.Context) error { keeper.Run(ctx); return nil })
 	g.run(func(ctx context.Context) error { return server.Serve(ctx, p.admission, stopLimit) })
 	return nil
