@@ -2,6 +2,7 @@ package poddeletionflowcontrol
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,16 +13,20 @@ import (
 	"github.com/go-logr/logr"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/holdfast-io/holdfast/api/policy/v1alpha1"
 	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/disruption/flow"
+	"github.com/holdfast-io/holdfast/internal/reconcile"
 	"github.com/holdfast-io/holdfast/internal/testkit"
 )
 
@@ -46,6 +51,7 @@ type member struct {
 
 func newFleet(t testing.TB, size int) *fleet {
 	t.Helper()
+	ctrllog.SetLogger(logr.Discard())
 	env := testkit.APIServer(t)
 	f := &fleet{env: env, system: env.Namespace(t), all: map[string]*member{}}
 	for i := range size {
@@ -313,5 +319,129 @@ func TestRetriesCountOnce(t *testing.T) {
 	}
 	if n := l.Count(l.Clock, 10*time.Minute); n != 1 || l.Admitted != 1 || len(l.Blocks) != 0 {
 		t.Errorf("the ledger counts %d (admitted %d, blocks %v), want 1: nothing set aside after a stop, and nothing twice", n, l.Admitted, l.Blocks)
+	}
+}
+
+// TestStatus follows a policy from its creation to its limit, as kubectl shows it.
+func TestStatus(t *testing.T) {
+	f := newFleet(t, 1)
+	p := f.policy(t, func(p *v1alpha1.PodDeletionFlowControl) {
+		p.Spec.LimitRules = []v1alpha1.DeletionLimitRule{rule(10*time.Minute, 3), rule(time.Hour, 5)}
+		p.Spec.CircuitBreaker = &v1alpha1.DeletionCircuitBreaker{Denials: 4}
+	})
+	var m *member
+	for _, m = range f.all {
+	}
+	frame := reconcile.New(m.client, m.Keeper, reconcile.Options{Name: "poddeletionflowcontrol", StatusInterval: -1})
+	look := func(why string, judge func(s *v1alpha1.PodDeletionFlowControlStatus) error) *v1alpha1.PodDeletionFlowControl {
+		t.Helper()
+		shown := &v1alpha1.PodDeletionFlowControl{}
+		testkit.Eventually(t, 20*time.Second, why, func(ctx context.Context) error {
+			if _, err := frame.Reconcile(ctx, ctrl.Request{NamespacedName: types.NamespacedName{Name: p.Name}}); err != nil {
+				return err
+			}
+			if err := f.env.Client.Get(ctx, types.NamespacedName{Name: p.Name}, shown); err != nil {
+				return err
+			}
+			return judge(&shown.Status)
+		})
+		return shown
+	}
+	condition := func(s *v1alpha1.PodDeletionFlowControlStatus, kind string, want metav1.ConditionStatus) error {
+		if c := meta.FindStatusCondition(s.Conditions, kind); c == nil || c.Status != want {
+			return fmt.Errorf("condition %s is %v, want %s", kind, c, want)
+		}
+		return nil
+	}
+	look("a new policy is enforced", func(s *v1alpha1.PodDeletionFlowControlStatus) error {
+		if s.Used != "0/3 per 10m, 0/5 per 1h" || s.Left != 3 || s.ObservedGeneration != 1 || s.Breaker.State != v1alpha1.BreakerClosed {
+			return fmt.Errorf("%+v", s)
+		}
+		return errors.Join(condition(s, "Ready", "True"), condition(s, "Enforced", "True"), condition(s, "LimitReached", "False"))
+	})
+	for i := range 9 {
+		if _, err := m.Guard().Take(t.Context(), f.request(fmt.Sprint("pod-", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown := look("the limit and the breaker show", func(s *v1alpha1.PodDeletionFlowControlStatus) error {
+		if s.Admitted != 3 || s.Denied != 6 || s.Left != 0 || s.Used != "3/3 per 10m, 3/5 per 1h" {
+			return fmt.Errorf("%+v", s)
+		}
+		return errors.Join(condition(s, "LimitReached", "True"), condition(s, "BreakerOpen", "True"), condition(s, "Enforced", "True"))
+	})
+	if s := shown.Status; s.Breaker.Trips != 1 || s.Breaker.Until == nil || s.Rules[0].NextFree == nil || len(s.RecentDecisions) == 0 ||
+		s.RecentDecisions[0].User != "script" {
+		t.Errorf("%+v", s)
+	}
+	shown.Annotations = map[string]string{v1alpha1.CloseBreaker: "1"}
+	if err := f.env.Client.Update(t.Context(), shown); err != nil {
+		t.Fatal(err)
+	}
+	look("the breaker is closed by hand", func(s *v1alpha1.PodDeletionFlowControlStatus) error {
+		return errors.Join(condition(s, "BreakerOpen", "False"), condition(s, "LimitReached", "True"))
+	})
+	stored := &v1alpha1.PodDeletionLedger{}
+	if err := f.env.Client.Get(t.Context(), types.NamespacedName{Name: p.Name}, stored); err != nil {
+		t.Fatal(err)
+	}
+	if owner := stored.OwnerReferences; len(owner) != 1 || owner[0].UID != shown.UID {
+		t.Errorf("the ledger would outlive its policy: %v", owner)
+	}
+}
+
+// TestLostLedger takes the ledger away: what was counted is known to the replicas, and written down again.
+func TestLostLedger(t *testing.T) {
+	f := newFleet(t, 2)
+	p := f.policy(t, func(p *v1alpha1.PodDeletionFlowControl) {
+		p.Spec.LimitRules = []v1alpha1.DeletionLimitRule{rule(10*time.Minute, 3)}
+	})
+	m := f.leader(t)
+	for i := range 2 {
+		if v, err := m.Guard().Take(t.Context(), f.request(fmt.Sprint("pod-", i))); err != nil || v.Outcome != disruption.Allow {
+			t.Fatal(v, err)
+		}
+	}
+	if err := f.env.Client.Delete(t.Context(), &v1alpha1.PodDeletionLedger{ObjectMeta: metav1.ObjectMeta{Name: p.Name}}); err != nil {
+		t.Fatal(err)
+	}
+	allowed := 0
+	for i := range 4 {
+		for _, one := range f.all {
+			v, err := one.Guard().Take(t.Context(), f.request(fmt.Sprint("more-", i, one.name)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v.Outcome == disruption.Allow {
+				allowed++
+			}
+		}
+	}
+	if allowed != 1 {
+		t.Errorf("%d more were let go, want 1", allowed)
+	}
+}
+
+// TestUnenforced: a policy that nobody asks says so.
+func TestUnenforced(t *testing.T) {
+	f := newFleet(t, 1)
+	var m *member
+	for _, m = range f.all {
+	}
+	m.webhooks = "none-" + f.system
+	p := policyOf(rule(time.Minute, 1))
+	if _, err := m.Reconcile(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	c := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.FlowControlEnforced)
+	if c == nil || c.Status != metav1.ConditionFalse || c.Reason != "NoWebhook" || !strings.Contains(c.Message, "holdfast install") {
+		t.Errorf("%+v", c)
+	}
+	p.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}}}
+	if _, err := m.Reconcile(t.Context(), p); err == nil || !strings.Contains(err.Error(), "spec.selector") {
+		t.Errorf("a spec that makes no sense: %v", err)
+	}
+	if c := meta.FindStatusCondition(p.Status.Conditions, "Stalled"); c == nil || c.Status != metav1.ConditionTrue {
+		t.Errorf("%+v", p.Status.Conditions)
 	}
 }
