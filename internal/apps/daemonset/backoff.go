@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/holdfast-io/holdfast/internal/pod"
 	"github.com/holdfast-io/holdfast/internal/workload/node"
 )
 
@@ -29,12 +30,13 @@ type failure struct {
 	until time.Time
 }
 
-// note counts the pods that have failed since the last look.
+// note counts the pods that have failed since the last look. One that was asked to go may end as Failed, too, and has done
+// nothing wrong.
 func (b *backoff) note(set types.NamespacedName, gone []*corev1.Pod, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range gone {
-		if p.Status.Phase != corev1.PodFailed {
+		if p.Status.Phase != corev1.PodFailed || pod.Terminating(p) {
 			continue
 		}
 		if b.sets == nil {

@@ -56,12 +56,12 @@ func newWorld(t *testing.T, nodes int, faults *testkit.Faults, edits ...edit) *w
 	if err := workload.Index(t.Context(), w.Lag); err != nil {
 		t.Fatal(err)
 	}
-	labels := map[string]string{"app": "agent"}
+	labels := func() map[string]string { return map[string]string{"app": "agent"} }
 	ds := &appsv1beta1.DaemonSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "agent"},
 		Spec: appsv1beta1.DaemonSetSpec{
-			Selector: &metav1.LabelSelector{MatchLabels: labels},
-			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels()},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels()}, Spec: corev1.PodSpec{
 				NodeSelector: map[string]string{"test": ns},
 				Containers:   []corev1.Container{{Name: "main", Image: "registry.local/agent:v1"}},
 			}},
@@ -152,7 +152,13 @@ func (w *world) get() *appsv1beta1.DaemonSet {
 	return &ds
 }
 
+// pods are those of the set.
 func (w *world) pods() []corev1.Pod {
+	w.t.Helper()
+	return slices.DeleteFunc(w.allPods(), func(p corev1.Pod) bool { return p.Labels[workload.PullFor] != "" })
+}
+
+func (w *world) allPods() []corev1.Pod {
 	w.t.Helper()
 	var pods corev1.PodList
 	if err := w.env.Client.List(w.t.Context(), &pods, client.InNamespace(w.ns)); err != nil {
@@ -394,6 +400,63 @@ func TestFailedPodsBackOff(t *testing.T) {
 		if rests[i] < least || rests[i] > least+time.Second {
 			t.Errorf("the pods were made again after %v; the %d. rest should be %v", rests, i+1, least)
 		}
+	}
+}
+
+func TestAHookHoldsAPod(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, nil, func(ds *appsv1beta1.DaemonSet) {
+		ds.Spec.Template.Labels["block"] = "yes"
+		ds.Spec.Lifecycle = &appsv1beta1.Lifecycle{PreDelete: &appsv1beta1.LifecycleHook{LabelsHandler: map[string]string{"block": "yes"}}}
+	})
+	w.settle()
+	before := w.pods()[0]
+	w.change(image("v2"))
+	w.Run(t, func(context.Context) error {
+		if held := w.get().Status.Held; len(held) != 1 || held[0].Reason != appsv1beta1.HeldByHook {
+			return fmt.Errorf("held is %+v", held)
+		}
+		return nil
+	})
+	p := w.pods()[0]
+	if p.UID != before.UID || p.Labels[appsv1beta1.LifecycleStateKey] != string(appsv1beta1.LifecycleStatePreparingDelete) {
+		t.Fatalf("pod %s has the labels %v", p.Name, p.Labels)
+	}
+	delete(p.Labels, "block")
+	if err := w.env.Client.Update(t.Context(), &p); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	if after := w.pods()[0]; after.UID == before.UID || after.Spec.Containers[0].Image != "registry.local/agent:v2" {
+		t.Errorf("pod %s was not replaced", after.Name)
+	}
+}
+
+func TestImagesAhead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2, nil, inPlace, func(ds *appsv1beta1.DaemonSet) {
+		metav1.SetMetaDataAnnotation(&ds.ObjectMeta, appsv1beta1.ImagePreDownloadParallelism, "1")
+		ds.Spec.UpdateStrategy.RollingUpdate.Partition = ptr.To(intstr.FromString("100%"))
+	})
+	w.settle()
+	w.change(image("v2"))
+	pulled := map[string]bool{}
+	for range 12 {
+		if err := w.Pass(t); err != nil {
+			t.Log(err)
+		}
+		for _, p := range w.allPods() {
+			if p.Labels[workload.PullFor] != "" {
+				pulled[p.Spec.NodeName+" "+p.Spec.Containers[0].Image] = true
+			}
+		}
+		if _, err := w.Kubelet.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.Step(time.Second)
+	}
+	if !pulled[w.name(0)+" registry.local/agent:v2"] && !pulled[w.name(1)+" registry.local/agent:v2"] {
+		t.Errorf("pulled ahead: %v", pulled)
 	}
 }
 

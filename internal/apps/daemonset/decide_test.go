@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
@@ -303,4 +304,40 @@ func TestLimits(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestBackoff(t *testing.T) {
+	set := types.NamespacedName{Namespace: "default", Name: "agent"}
+	failed := func(name string, change func(p *corev1.Pod)) []*corev1.Pod {
+		pods := testkit.Pods(t, name+"/v1@n1", func(p *corev1.Pod) {
+			p.UID, p.Status.Phase = types.UID(name), corev1.PodFailed
+			change(p)
+		})
+		return pods
+	}
+	plain := func(*corev1.Pod) {}
+	b, now := &backoff{}, testkit.Epoch
+	want := func(reason string, rest time.Duration) {
+		t.Helper()
+		if got := b.left(set, "n1", now); got != rest {
+			t.Errorf("%s: the node rests %s, want %s", reason, got, rest)
+		}
+	}
+	want("nothing has failed", 0)
+	b.note(set, failed("asked", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: now} }), now)
+	want("a pod that was asked to go", 0)
+	b.note(set, failed("a", plain), now)
+	want("the first failure", time.Second)
+	now = now.Add(400 * time.Millisecond)
+	b.note(set, failed("a", plain), now)
+	want("the same pod again", 600*time.Millisecond)
+	for i, rest := range []time.Duration{2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900} {
+		b.note(set, failed(fmt.Sprintf("b%d", i), plain), now)
+		want("one failure more", rest*time.Second)
+	}
+	now = now.Add(46 * time.Minute)
+	b.note(set, failed("c", plain), now)
+	want("after a long time without failures", time.Second)
+	b.forget(set)
+	want("the set is gone", 0)
 }
