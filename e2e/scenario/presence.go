@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/holdfast-io/holdfast/e2e/cluster"
 	"github.com/holdfast-io/holdfast/internal/pod"
 )
 
@@ -26,7 +27,8 @@ type presence struct {
 	mostAway int
 	judged   int
 	gone     int
-	worst    string
+	stopped  bool
+	cut      bool // the watch ended by itself: it has not seen everything
 }
 
 // follow begins to watch the scenario's pods with these labels, of which want are wanted.
@@ -47,6 +49,9 @@ func (w *presence) run() {
 			w.note(event.Type, p)
 		}
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = !w.stopped
 }
 
 // note applies one event, and judges the state after it.
@@ -70,14 +75,19 @@ func (w *presence) note(kind watch.EventType, p *corev1.Pod) {
 		return
 	}
 	w.judged++
-	if away := w.want - there; away > w.mostAway {
-		w.mostAway, w.worst = away, fmt.Sprintf("%s %s", kind, p.Name)
-	}
+	w.mostAway = max(w.mostAway, w.want-there)
 }
 
 // stop ends the watch, and says how many were away at most, at how many events that was looked at, and how many pods went.
 func (w *presence) stop() (mostAway, judged, gone int) {
+	w.mu.Lock()
+	w.stopped = true
+	w.mu.Unlock()
 	w.events.Stop()
 	<-w.done
+	if w.cut || !w.armed {
+		cluster.Saw("the watch of the pods has not seen everything: it counts as if all had been away")
+		return w.want, w.judged, w.gone
+	}
 	return w.mostAway, w.judged, w.gone
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -75,13 +76,18 @@ func pidInPod(uid, program string) (int, error) {
 	return 0, fmt.Errorf("no process %s has pod %s in its cgroup", program, uid)
 }
 
-// ownerFirst puts the replica first that hands out the permits, as the lease says.
-func (t *theatre) ownerFirst(ctx context.Context, all []process) ([]process, error) {
+// ownerFirst puts the replica first that hands out the permits, as the lease says once there is a policy.
+func (p *play) ownerFirst(ctx context.Context, all []process) ([]process, error) {
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "holdfast-deletions"}}
-	if err := t.client.Get(ctx, client.ObjectKeyFromObject(lease), lease); err != nil {
-		return nil, fmt.Errorf("find the replica that hands out the permits: %w", err)
+	holder := ""
+	err := p.until(ctx, 30*time.Second, "a replica hands out the permits", func(ctx context.Context) (bool, error) {
+		err := p.client.Get(ctx, client.ObjectKeyFromObject(lease), lease)
+		holder = ptr.Deref(lease.Spec.HolderIdentity, "")
+		return holder != "", client.IgnoreNotFound(err)
+	})
+	if err != nil {
+		return nil, err
 	}
-	holder := ptr.Deref(lease.Spec.HolderIdentity, "")
 	slices.SortStableFunc(all, func(a, b process) int {
 		return strings.Count(holder, b.name) - strings.Count(holder, a.name)
 	})
