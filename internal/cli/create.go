@@ -24,7 +24,7 @@ func newCreate(streams genericiooptions.IOStreams) *cobra.Command {
 			return &Failure{Code: CodeUsage, What: "what is to be created is missing", Fix: "see " + cmd.CommandPath() + " --help"}
 		},
 	}
-	cmd.AddCommand(newCreateBroadcastJob(newCreation(streams)))
+	cmd.AddCommand(newCreateBroadcastJob(newCreation(streams)), newCreateCronJob(newCreation(streams)))
 	return cmd
 }
 

@@ -13,6 +13,7 @@ type history int
 const (
 	controllerRevisions history = iota // ControllerRevisions that the workload owns
 	replicaSets                        // ReplicaSets that the workload owns; pods belong to them
+	ofSubsets                          // ControllerRevisions that the workload owns; pods belong to the workloads of its subsets
 )
 
 // Kind is one row of the table of workloads: where its fields are. Nothing
@@ -39,6 +40,8 @@ type Kind struct {
 
 	Ends     string // the path of the phase of a job, whose pods run to their end; empty: they are to stay
 	SelectBy string // the label that holds the workload's UID on its pods, where there is no selector
+	Podless  bool   // it has no pods of its own, and its condition Ready alone says how it stands
+	Parts    string // the path of the statuses of its subsets, each with a partition; empty: it has none
 }
 
 const (
@@ -97,6 +100,15 @@ func kinds() []Kind {
 			Ready: "status.active", Available: "status.succeeded",
 			Paused: []string{"spec.paused", "spec.paused"}, Budget: "100%", Ends: "status.phase", SelectBy: "broadcastjob-controller-uid",
 		},
+		{
+			Group: kruiseGroup, Kind: "AdvancedCronJob", Plural: "advancedcronjobs", Names: []string{"advancedcronjob", "acj"},
+			Versions: []string{"v1beta1", "v1alpha1"}, Ours: true, Podless: true, Paused: []string{"spec.paused", "spec.paused"},
+		},
+		set.with(func(k *Kind) {
+			k.Group, k.Kind, k.Plural, k.Names = kruiseGroup, "UnitedDeployment", "uniteddeployments", []string{"uniteddeployment", "ud"}
+			k.Versions, k.Ours, k.History, k.Parts = []string{"v1beta1", "v1alpha1"}, true, ofSubsets, "status.subsetStatuses"
+			k.Available, k.Rolling = "status.readyReplicas", nil
+		}),
 	}
 }
 

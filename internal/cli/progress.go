@@ -24,8 +24,11 @@ func progress(w Workload) Progress {
 	if p, failed := failure(w); failed {
 		return p
 	}
-	if w.Kind.Ends != "" {
+	switch {
+	case w.Kind.Ends != "":
 		return jobProgress(w)
+	case w.Kind.Podless:
+		return podlessProgress(w)
 	}
 	updated, goal, desired := w.number(w.Kind.Updated, 0), w.toUpdate(), w.desired()
 	total, available := w.number(w.Kind.Total, 0), w.number(w.Kind.Available, 0)
@@ -73,6 +76,24 @@ func jobProgress(w Workload) Progress {
 		return ongoing("Paused", "%s; paused", counts)
 	}
 	return ongoing("Running", "%s, %d running", counts, active)
+}
+
+// podlessProgress judges what has no pods of its own by its condition alone.
+func podlessProgress(w Workload) Progress {
+	ready := w.condition("Ready")
+	switch {
+	case w.Object.GetDeletionTimestamp() != nil:
+		return ongoing("Deleting", "it is being deleted")
+	case !w.observed():
+		return ongoing("NotObserved", "its controller has not seen generation %d of the spec yet", w.Object.GetGeneration())
+	case ready.Status != "True":
+		return ongoing(ready.Reason, "%s", ready.Message)
+	}
+	message := ready.Message
+	if next := w.text("status.nextScheduleTime"); next != "" {
+		message += ", the next at " + next
+	}
+	return Progress{State: StateDone, Message: message}
 }
 
 func ongoing(reason, format string, args ...any) Progress {

@@ -97,6 +97,7 @@ func (r Revision) images() []string { return templateImages(r.Template) }
 
 // templateImages lists the images of a template's containers, in their order.
 func templateImages(template map[string]any) []string {
+	template = podTemplate(template)
 	spec, _ := template["spec"].(map[string]any)
 	containers, _ := spec["containers"].([]any)
 	var images []string

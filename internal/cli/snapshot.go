@@ -38,8 +38,11 @@ func read(ctx context.Context, from client.Reader, f found) (Snapshot, error) {
 	}
 	s := Snapshot{Workload: newWorkload(f.Kind, object)}
 	owners, err := s.readRevisions(ctx, from)
-	if err != nil {
-		return Snapshot{}, err
+	if err != nil || f.Kind.Podless {
+		return s, err
+	}
+	if f.Kind.History == ofSubsets {
+		return s, s.readSubsets(ctx, from)
 	}
 	return s, s.readPods(ctx, from, owners)
 }
@@ -66,7 +69,7 @@ func (s *Snapshot) readRevisions(ctx context.Context, from client.Reader) (map[t
 				owners[rs.UID] = true // a Deployment's pods belong to its ReplicaSets
 			}
 		}
-	case controllerRevisions:
+	case controllerRevisions, ofSubsets:
 		var list appsv1.ControllerRevisionList
 		if err := from.List(ctx, &list, namespace); err != nil {
 			return nil, fmt.Errorf("list the controllerrevisions of %s: %w", s.Workload.ref(), err)

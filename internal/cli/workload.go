@@ -117,6 +117,9 @@ func (w Workload) policy(fields ...string) string {
 
 // strategy is the type of the update: RollingUpdate, OnDelete, Recreate; of a job, how it ends.
 func (w Workload) strategy() string {
+	if w.Kind.Podless {
+		return strings.TrimSpace(fmt.Sprintf("%s %s", w.text("spec.schedule"), w.text("spec.timeZone")))
+	}
 	if w.Kind.Ends != "" {
 		return fmt.Sprintf("completion %s, on failure %s", w.text("spec.completionPolicy.type"), w.text("spec.failurePolicy.type"))
 	}
@@ -128,8 +131,8 @@ func (w Workload) strategy() string {
 
 // updatePolicy is how a pod is changed: ReCreate, InPlaceIfPossible, InPlaceOnly; "" when the kind has no choice.
 func (w Workload) updatePolicy() string {
-	if !w.Kind.Ours || w.Kind.Ends != "" {
-		return ""
+	if !w.Kind.Ours || w.Kind.Ends != "" || w.Kind.Podless || w.Kind.Parts != "" {
+		return "" // or its subsets' workloads say so
 	}
 	if t := w.policy("podUpdatePolicy", "rollingUpdateType"); t != "" {
 		return t
@@ -163,6 +166,9 @@ func (w Workload) paused() bool {
 
 // kept is the number of pods that partition keeps at their old revision.
 func (w Workload) kept() int64 {
+	if w.Kind.Parts != "" {
+		return w.keptBySubsets()
+	}
 	partition, found := w.rolling("partition")
 	if !found {
 		return 0
