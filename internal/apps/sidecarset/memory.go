@@ -25,6 +25,9 @@ type memory struct {
 	written string
 	// unsure are pods whose last write ended without an answer, with the workloads whose turn it was.
 	unsure map[client.ObjectKey]types.UID
+	// missed are pods without the containers, as they were looked for at looked.
+	missed []string
+	looked time.Time
 }
 
 // cacheInterval is how long until the cache is looked at again; its events wake the set earlier.

@@ -88,6 +88,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, set *appsv1beta1.SidecarSet)
 	}
 	now := r.deps.Clock.Now()
 	seen := observe(pods, set.Name, e, func(record inject.Record) string { return r.why(all, record, e) }, now)
+	if seen.missed, err = r.missed(ctx, set, e, now); err != nil {
+		return reconcile.Result{}, err
+	}
 	taken := r.turns(ctx)
 	defer taken.release()
 	p, err := decide(set, e, seen, taken.lend, now)

@@ -3,6 +3,7 @@ package sidecarset
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,8 @@ const (
 	failedUpdate = "FailedUpdate"
 	// notUpgradable is True when pods must be made anew to get the newest revision.
 	notUpgradable = "NotUpgradable"
+	// notInjected is True when pods lack the containers that the set should have given them.
+	notInjected = "NotInjected"
 	// clashing is True when another set gives the same pods what this one gives them.
 	clashing = "Clashing"
 )
@@ -55,6 +58,8 @@ func summarize(set *appsv1beta1.SidecarSet, seen state, p plan, acted error, cla
 	conditions := report.From(s.Conditions)
 	tell(&conditions, notUpgradable, fixed > 0, "ImmutableField",
 		"pods cannot get the newest revision in place: their condition SidecarSetUpgradable says why; delete them, and new ones have it", now)
+	tell(&conditions, notInjected, len(seen.missed) > 0, "CreatedWithout", fmt.Sprintf("pods were created without the containers, while the operator "+
+		"was away, injection was paused or the selector another one: %s; delete them, and new ones have the containers", some(seen.missed)), now)
 	message := ""
 	if len(clashed) > 0 {
 		message = clashed[0]
@@ -69,7 +74,6 @@ func summarize(set *appsv1beta1.SidecarSet, seen state, p plan, acted error, cla
 		standing.Done = false
 	}
 	conditions.Failures(standing, now)
-	conditions.Remove("") // the kind has no condition for failures to scale
 	conditions.Kstatus(standing, now)
 	s.Conditions = conditions.List()
 }
@@ -80,6 +84,15 @@ func tell(conditions *report.Conditions, kind string, is bool, reason, message s
 		return
 	}
 	conditions.Set(kind, corev1.ConditionTrue, reason, message, now)
+}
+
+// some names the first of many.
+func some(names []string) string {
+	const most = 3
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 func count(yes bool) int32 {
