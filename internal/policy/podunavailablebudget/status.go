@@ -84,7 +84,7 @@ func enforced(pub *policyv1beta1.PodUnavailableBudget, o observation, now time.T
 		message += "; " + strings.Join(o.scope.remarks, "; ")
 	}
 	if operations := pub.Spec.ProtectOperations; len(operations) > 0 && len(operations) < 4 {
-		message += fmt.Sprintf("; of the operations, only %v", operations)
+		message += fmt.Sprintf("; guarded operations are %v, the others pass", operations)
 	}
 	condition := metav1.Condition{
 		Type: policyv1beta1.BudgetEnforced, Status: metav1.ConditionTrue, Reason: "Enforced", Message: message,
