@@ -160,13 +160,13 @@ func (p *play) claimProtected(ctx context.Context, web, slow *corev1.Pod) {
 
 	service := p.ref("v1", "Service", "web")
 	err = p.client.Delete(ctx, service)
-	p.claim(refusedBy(err, forbidden), "a Service labelled Always is not deleted, by the admission policy alone%s", unless(err))
+	p.claimRefused(err, forbidden, "a Service labelled Always is not deleted, by the admission policy alone")
 	err = p.client.Delete(ctx, p.ref("apps/v1", "Deployment", "web"))
-	p.claim(refusedBy(err, forbidden), "nor a Deployment labelled Cascading that has a replica%s", unless(err))
+	p.claimRefused(err, forbidden, "nor a Deployment labelled Cascading that has a replica")
 
 	begun = time.Now()
 	err = p.client.Delete(ctx, web.DeepCopy())
-	p.claim(err != nil, "a guarded pod is not deleted (refused after %.1f s)%s", time.Since(begun).Seconds(), unless(err))
+	p.claimRefused(err, "failed calling webhook", "a guarded pod is not deleted (refused after %.1f s)", time.Since(begun).Seconds())
 
 	other := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "other"},
@@ -194,7 +194,7 @@ func (p *play) wayOut(ctx context.Context, web *corev1.Pod) error {
 	})
 	p.claim(err == nil, "after it the guarded pod can be deleted%s", unless(err))
 	err = p.client.Delete(ctx, p.ref("v1", "Service", "web"))
-	p.claim(refusedBy(err, forbidden), "and the admission policy still protects the Service%s", unless(err))
+	p.claimRefused(err, forbidden, "and the admission policy still protects the Service")
 	return nil
 }
 

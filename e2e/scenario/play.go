@@ -187,7 +187,7 @@ func (p *play) remove(ctx context.Context, objects ...client.Object) error {
 			wrong = append(wrong, fmt.Errorf("delete %s: %w", o.GetName(), err))
 			continue
 		}
-		wrong = append(wrong, p.until(ctx, 2*time.Minute, o.GetName()+" is gone", func(ctx context.Context) (bool, error) {
+		wrong = append(wrong, p.until(ctx, 5*time.Minute, o.GetName()+" is gone", func(ctx context.Context) (bool, error) {
 			err := p.client.Get(ctx, client.ObjectKeyFromObject(o), o)
 			return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 		}))

@@ -26,8 +26,8 @@ type scenario struct {
 func scenarios() []scenario {
 	return []scenario{
 		budgetScenario(),
-		floodScenario(),
 		talkScenario(),
+		floodScenario(),
 		sidecarScenario(),
 		unitedScenario(),
 		daemonScenario(),

@@ -117,9 +117,9 @@ func (p *play) talkWorkloads(ctx context.Context) error {
 	} {
 		w.SetNamespace(talkNamespace)
 		err := p.client.Delete(ctx, w, client.DryRunAll)
-		p.claim(refusedBy(err, forbidden), "%s %s is not deleted while it has replicas (dry run)%s", w.GetKind(), w.GetName(), unless(err))
+		p.claimRefused(err, forbidden, "%s %s is not deleted while it has replicas, as a dry run tells", w.GetKind(), w.GetName())
 		err = p.client.Delete(ctx, w)
-		p.claim(refusedBy(err, forbidden), "%s %s is not deleted while it has replicas%s", w.GetKind(), w.GetName(), unless(err))
+		p.claimRefused(err, forbidden, "%s %s is not deleted while it has replicas", w.GetKind(), w.GetName())
 	}
 	web := p.ref("apps/v1", "Deployment", "web")
 	web.SetNamespace(talkNamespace)
@@ -239,7 +239,7 @@ func (p *play) talkFlowControl(ctx context.Context) error {
 // talkNamespace tries to delete the namespace with its pods.
 func (p *play) talkNamespace(ctx context.Context) error {
 	err := p.client.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: talkNamespace}})
-	p.claim(refusedBy(err, forbidden), "the Namespace is not deleted while it has pods%s", unless(err))
+	p.claimRefused(err, forbidden, "the Namespace is not deleted while it has pods")
 	return nil
 }
 
@@ -266,6 +266,15 @@ func (p *play) tidyTalk(ctx context.Context) error {
 
 // refusedBy reports whether the API server refused with this text.
 func refusedBy(err error, text string) bool { return err != nil && strings.Contains(err.Error(), text) }
+
+// claimRefused claims that something was refused with this text, and tells what was answered if not.
+func (p *play) claimRefused(err error, text, format string, args ...any) {
+	if refusedBy(err, text) {
+		p.claim(true, format, args...)
+		return
+	}
+	p.claim(false, "%s: the answer was %v", fmt.Sprintf(format, args...), err)
+}
 
 // unless adds to a claim what was answered instead.
 func unless(err error) string {
