@@ -176,8 +176,9 @@ type DeletionExemptions struct {
 
 // DeletionCircuitBreaker says when deletions stop altogether, and for how long.
 type DeletionCircuitBreaker struct {
-	// Denials is how many denied deletions within interval open the breaker. 1 opens it as soon as a limit is reached.
-	// Default: 10.
+	// Denials is how many pods whose deletion a limit denied within interval open the breaker. A pod that is tried again
+	// and again counts once, and what our own controllers ask does not count: they wait. 1 opens it as soon as a deletion is
+	// denied. Default: 10.
 	//
 	// +optional
 	// +kubebuilder:default=10

@@ -27,6 +27,7 @@ const (
 
 var (
 	errQueue = errors.New("too many deletions wait to be counted: try again in a few seconds")
+	errAnew  = errors.New("the policy was deleted and made anew: try again")
 	errSlow  = errors.New("the deletion was counted too slowly for the API server to wait: try again, it is not counted twice")
 )
 
@@ -37,6 +38,8 @@ type ask struct {
 	force bool
 	// here asks no other replica.
 	here bool
+	// patient: one of our own controllers asks, and waits when it is denied.
+	patient bool
 	// about is what would be told of it.
 	about v1alpha1.DeletionDecision
 }
@@ -84,6 +87,8 @@ type block struct {
 	left  int
 	stamp int64
 	until time.Time
+	// generation of the policy under which it was set aside.
+	generation int64
 	// spent are pods that got one and are not written down yet; the first writing of them are being so now.
 	spent   []uint64
 	writing int
@@ -105,14 +110,15 @@ type book struct {
 	queue   []*wish
 	lazy    time.Time // since when wishes wait that nobody waits for
 	notes   notes
-	demand  time.Time // when it was asked last
+	kept    map[uint64]time.Time // pods whose denial the breaker has counted, and when
+	demand  time.Time            // when it was asked last
 	retryAt time.Time
 	seq     int64
 	retired bool // the scribe has ended: whoever asks writes himself
 }
 
 func newBook(k *Keeper, t *terms) *book {
-	b := &book{keeper: k, wake: make(chan struct{}, 1), gone: make(chan struct{}), turn: make(chan struct{}, 1), mine: map[uint64]*permit{}}
+	b := &book{keeper: k, wake: make(chan struct{}, 1), gone: make(chan struct{}), turn: make(chan struct{}, 1), mine: map[uint64]*permit{}, kept: map[uint64]time.Time{}}
 	b.terms.Store(t)
 	return b
 }
@@ -179,7 +185,7 @@ func (b *book) fromMemory(a ask) (ans answer, decided, near bool) {
 	if ans, no := b.denied(a, t, now); no {
 		return ans, true, near
 	}
-	if b.view == nil || b.block.left == 0 || !now.Before(b.block.until) {
+	if b.view == nil || !b.hasPermit(t, now) {
 		return answer{}, false, near
 	}
 	if _, counted := b.view.Find(a.hash); counted {
@@ -192,8 +198,13 @@ func (b *book) fromMemory(a ask) (ans answer, decided, near bool) {
 		b.stir()
 	}
 	ans = b.usage(t, now)
-	ans.Stamp, ans.Fresh = b.block.stamp, true
+	ans.Reason, ans.Stamp, ans.Fresh = ReasonAdmitted, b.block.stamp, true // what is full now was not before this one
 	return ans, true, near
+}
+
+// hasPermit tells whether the block has a permit to hand out. One of an older spec has not: it may have allowed more.
+func (b *book) hasPermit(t *terms, now time.Time) bool {
+	return b.block.left > 0 && now.Before(b.block.until) && b.block.generation == t.generation
 }
 
 // at is a local time as the ledger has it.
@@ -208,7 +219,7 @@ func (b *book) denied(a ask, t *terms, now time.Time) (answer, bool) {
 	if until, open := b.view.Open(at, t.breaker, t.closed); open {
 		return answer{Reason: ReasonBreakerOpen, Until: until, Trips: b.view.Trips, Usage: fullest(b.view.Usage(at, t.rules))}, true
 	}
-	if b.view.Left(at, t.rules) > 0 || b.block.left > 0 && now.Before(b.block.until) {
+	if b.view.Left(at, t.rules) > 0 || b.hasPermit(t, now) {
 		return answer{}, false
 	}
 	if _, counted := b.view.Find(a.hash); counted {
@@ -295,6 +306,9 @@ func (b *book) write(ctx context.Context, w *wish) (answer, error) {
 	case <-w.done:
 		return w.answer, w.err
 	case <-b.gone:
+		if b.keeper.book(b.terms.Load().name) != nil {
+			return answer{}, errAnew
+		}
 		return answer{Allowed: true, Reason: ReasonAdmitted}, nil // the policy was deleted
 	case <-ctx.Done():
 		w.left.Store(true)
@@ -343,10 +357,29 @@ func (b *book) note(a ask, ans answer) {
 	t, now := b.terms.Load(), b.keeper.now()
 	first := b.notes.denied == 0
 	b.notes.add(told(a.about, ans, now, outcomeDenied), now)
-	if ans.Reason == ReasonLimit && t.breaker != nil && b.notes.limited >= t.breaker.Denials {
-		b.notes.urgent = true
+	if t.breaker != nil && ans.Reason == ReasonLimit && !a.patient && b.news(a.hash, t.breaker.Interval, now) {
+		b.notes.limited++
+		b.notes.urgent = b.notes.urgent || b.notes.limited >= t.breaker.Denials
 	}
 	if first || b.notes.urgent {
 		b.stir()
 	}
+}
+
+// news tells whether the breaker has not counted this pod lately: a drain that tries again every few seconds is no flood.
+func (b *book) news(hash uint64, lately time.Duration, now time.Time) bool {
+	if at, found := b.kept[hash]; found && now.Sub(at) < lately {
+		return false
+	}
+	if len(b.kept) >= maxQueue {
+		for other, at := range b.kept {
+			if now.Sub(at) >= lately {
+				delete(b.kept, other)
+			}
+		}
+	}
+	if len(b.kept) < maxQueue {
+		b.kept[hash] = now
+	}
+	return true
 }

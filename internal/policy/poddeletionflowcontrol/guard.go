@@ -149,7 +149,7 @@ func (k *Keeper) questions(ctx context.Context, r disruption.Request, exempt fun
 			continue
 		}
 		all = append(all, question{b, ask{
-			hash: flow.Hash(string(p.UID)), force: t.forces(systemDeletion(r.User, p)), about: about(r),
+			hash: flow.Hash(string(p.UID)), force: t.forces(systemDeletion(r.User, p)), patient: r.Cause != "", about: about(r),
 		}})
 	}
 	return all, nil

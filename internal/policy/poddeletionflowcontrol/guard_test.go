@@ -383,3 +383,68 @@ func TestCorrectedClock(t *testing.T) {
 		}
 	}
 }
+
+func TestLowerLimitHoldsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := policyOf(rule(10*time.Minute, 100))
+		s := alone(t, p)
+		s.owner.set(time.Now().Add(time.Hour), "")
+		for i := range 3 {
+			s.take(deletion(fmt.Sprint("a", i)))
+		}
+		synctest.Wait()
+		if l, _ := s.shelf.of("fleet").get(); len(l.Blocks) == 0 {
+			t.Fatal("nothing is set aside: nothing is tested")
+		}
+		lower := p.DeepCopy()
+		lower.Generation, lower.Spec.LimitRules = 2, []v1alpha1.DeletionLimitRule{rule(10*time.Minute, 3)}
+		s.See(lower)
+		if v := s.take(deletion("b")); v.Outcome != disruption.Deny {
+			t.Errorf("what was set aside under the former limit is handed out: %+v", v)
+		}
+	})
+}
+
+func TestPolicyMadeAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := policyOf(rule(10*time.Minute, 2))
+		s := alone(t, p)
+		for i := range 2 {
+			s.take(deletion(fmt.Sprint("a", i)))
+		}
+		anew := p.DeepCopy()
+		anew.UID = "policy-2"
+		s.See(anew)
+		for i := range 3 {
+			if v := s.take(deletion(fmt.Sprint("b", i))); (v.Outcome == disruption.Allow) != (i < 2) {
+				t.Errorf("deletion %d: %+v", i, v)
+			}
+		}
+	})
+}
+
+func TestBreakerCountsPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := policyOf(rule(time.Hour, 1))
+		p.Spec.CircuitBreaker = &v1alpha1.DeletionCircuitBreaker{Denials: 5}
+		s := alone(t, p)
+		s.take(deletion("a"))
+		ours := func(r *disruption.Request) { r.Cause = "update of CloneSet shop/web" }
+		for i := range 60 {
+			s.take(deletion("drained"))
+			s.take(deletion(fmt.Sprint("ours-", i), ours))
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		if v := s.take(deletion("drained")); v.Reason != ReasonLimit {
+			t.Errorf("one pod that is tried again, and our own controllers, opened the breaker: %+v", v)
+		}
+		for i := range 5 {
+			s.take(deletion(fmt.Sprint("flood-", i)))
+		}
+		synctest.Wait()
+		if v := s.take(deletion("drained")); v.Reason != ReasonBreakerOpen {
+			t.Errorf("five more pods: %+v", v)
+		}
+	})
+}

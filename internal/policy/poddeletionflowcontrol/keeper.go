@@ -231,12 +231,14 @@ func (k *Keeper) See(p *v1alpha1.PodDeletionFlowControl) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if b := k.books[t.name]; b != nil {
-		if old := b.terms.Load(); old.uid != t.uid || old.generation <= t.generation {
+	if b := k.books[t.name]; b != nil && b.terms.Load().uid == t.uid {
+		if b.terms.Load().generation <= t.generation {
 			b.terms.Store(t)
 			b.stir()
 		}
 		return
+	} else if b != nil {
+		close(b.gone) // what was set aside for a former policy of that name means nothing
 	}
 	b := newBook(k, t)
 	k.books[t.name] = b
@@ -312,6 +314,9 @@ func (k *Keeper) refresh(ctx context.Context, b *book, written *flow.Ledger) (*t
 		return nil, fmt.Errorf("read PodDeletionFlowControl %s, which has changed: %w", t.name, err)
 	}
 	k.See(p)
+	if k.book(t.name) != b {
+		return nil, fmt.Errorf("PodDeletionFlowControl %s was made anew: try again", t.name)
+	}
 	t = b.terms.Load()
 	if t.uid == written.PolicyUID && t.generation < written.Generation {
 		return nil, fmt.Errorf("PodDeletionFlowControl %s is at generation %d, and its ledger was written by %d: try again",

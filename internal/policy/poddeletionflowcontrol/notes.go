@@ -19,7 +19,7 @@ const (
 type notes struct {
 	since   time.Time
 	denied  int
-	limited int // of them, by a limit: what the breaker weighs
+	limited int // pods of them that a limit kept: what the breaker weighs
 	urgent  bool
 	recent  []v1alpha1.DeletionDecision // the newest first
 }
@@ -29,9 +29,6 @@ func (n *notes) add(d v1alpha1.DeletionDecision, now time.Time) {
 		n.since = now
 	}
 	n.denied++
-	if d.Reason == ReasonLimit {
-		n.limited++
-	}
 	n.recent = remember(n.recent, d)
 }
 

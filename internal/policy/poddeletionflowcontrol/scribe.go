@@ -133,7 +133,7 @@ func (b *book) begin(t *terms) *work {
 	lazy := !b.lazy.IsZero() && now.Sub(b.lazy) >= lazyWrite
 	noted := b.notes.denied > 0 && (b.notes.urgent || now.Sub(b.notes.since) >= noteWrite)
 	mine := b.keeper.owner.mine(now) && !t.observe && now.Sub(b.demand) < spendable
-	w.over = b.block.open && !now.Before(b.block.until)
+	w.over = b.block.open && (!now.Before(b.block.until) || b.block.generation != t.generation)
 	low := mine && b.block.open && (b.block.left*2 <= b.block.size || b.block.until.Sub(now) < renewAhead)
 	if !waited && now.Before(b.retryAt) {
 		return nil
@@ -381,7 +381,7 @@ func (b *book) settle(w *work, done *attempt, version string) {
 		stamp := done.ledger.StampOf(b.keeper.identity)
 		b.block = block{
 			open: true, size: done.size, left: max(done.size-len(b.block.spent), 0), spent: b.block.spent,
-			stamp: stamp, until: w.begun.Add(spendable),
+			stamp: stamp, until: w.begun.Add(spendable), generation: done.ledger.Generation,
 		}
 	}
 }
