@@ -7,6 +7,10 @@ import (
 // keys are the constants that the contract must know, letter by letter.
 func keys() []string {
 	return []string{
+		v1beta1.SubsetName,
+		v1beta1.SubsetPatch,
+		v1beta1.ReservedPod,
+		v1beta1.ScheduledAt,
 		v1beta1.CloneSetScalingExcludePreparingDelete,
 		v1beta1.ImagePreDownloadParallelism,
 		v1beta1.SpecifiedDelete,

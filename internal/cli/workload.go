@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -117,6 +118,9 @@ func (w Workload) policy(fields ...string) string {
 
 // strategy is the type of the update: RollingUpdate, OnDelete, Recreate; of a job, how it ends.
 func (w Workload) strategy() string {
+	if w.Kind.Parts != "" {
+		return cmp.Or(w.text("spec.topology.scheduleStrategy.type"), "Fixed") + " over its subsets"
+	}
 	if w.Kind.Podless {
 		return strings.TrimSpace(fmt.Sprintf("%s %s", w.text("spec.schedule"), w.text("spec.timeZone")))
 	}

@@ -46,6 +46,8 @@ type plan struct {
 	changes      []change
 	marks        []mark
 	held         []appsv1beta1.HeldChange
+	// notes are what happened to subsets, for the events.
+	notes []string
 	// problems are what the user must correct: the topology does not fit, or a workload cannot be made.
 	problems []error
 	again    time.Duration
@@ -124,6 +126,9 @@ func (p *plan) judge(ud *appsv1beta1.UnitedDeployment, i int, place *place, t tu
 	case len(r.stuck) > 0:
 		if closed && now.Sub(before.Changed.Time) > t.critical {
 			conditions.Remove(appsv1beta1.SubsetSchedulable) // pods were found stuck again: the time counts from now
+		}
+		if !closed {
+			p.notes = append(p.notes, fmt.Sprintf("subset %q has no room: %s", p.subsets[i].Name, message(r.stuck[0])))
 		}
 		conditions.Set(appsv1beta1.SubsetSchedulable, corev1.ConditionFalse, "Unschedulable",
 			fmt.Sprintf("pods find no node for more than %s: %s", t.critical, message(r.stuck[0])), now)

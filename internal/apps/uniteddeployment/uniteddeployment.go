@@ -120,6 +120,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, ud *appsv1beta1.UnitedDeploy
 		return reconcile.Result{}, err
 	}
 	p := decide(ud, st, h.updated.Name, now)
+	for _, note := range p.notes {
+		reconcile.Event(ctx, corev1.EventTypeWarning, "Unschedulable", "%s", note)
+	}
 	err = errors.Join(r.act(ctx, ud, p, f, m), r.trim(ctx, ud, st, h))
 	fill(ud, st, p, h, err, now)
 	return reconcile.After(p.again), verdict(p, err)

@@ -42,6 +42,8 @@ type world struct {
 	space map[string]int
 	// watch is called after every step.
 	watch func()
+	// behind is how many events the cache lags in three passes out of four; in the fourth it catches up.
+	behind, passes int
 }
 
 var labelsOfAll = map[string]string{"app": "shop"} //nolint:gochecknoglobals // never changed
@@ -136,6 +138,10 @@ func (w *world) restart() {
 
 func (w *world) pass() error {
 	w.t.Helper()
+	w.cache.Behind = w.behind
+	if w.passes++; w.passes%4 == 0 {
+		w.cache.Behind = 0
+	}
 	if err := w.cache.Refresh(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
