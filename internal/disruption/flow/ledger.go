@@ -135,7 +135,7 @@ func neighbours(a, b, now int64) bool {
 	if cell <= 0 {
 		return false
 	}
-	shift := bits.Len64(uint64(cell)) - 1 //nolint:gosec // positive
+	shift := bits.Len64(uint64(cell)) - 1
 	return a>>shift == b>>shift
 }
 

@@ -34,8 +34,8 @@ func (l *Ledger) Find(hash uint64) (stamp int64, found bool) {
 
 // index looks at the newest first: a pod that comes again comes soon.
 func (l *Ledger) index(hash uint64) int {
-	for i := len(l.hashes) - 1; i >= 0; i-- {
-		if l.hashes[i] == hash {
+	for i, other := range slices.Backward(l.hashes) {
+		if other == hash {
 			return i
 		}
 	}

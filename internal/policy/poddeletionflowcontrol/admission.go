@@ -52,7 +52,8 @@ func validateRules(path *field.Path, rules []v1alpha1.DeletionLimitRule) (errs f
 	}
 	for i, a := range rules {
 		if a.Interval.Duration < time.Second {
-			errs = append(errs, field.Invalid(path.Index(i).Child("interval"), a.Interval.Duration.String(), "must be at least 1s; give a duration such as 10m"))
+			errs = append(errs, field.Invalid(path.Index(i).Child("interval"), a.Interval.Duration.String(),
+				"must be at least 1s; give a duration such as 10m"))
 		}
 		if a.Limit < 1 {
 			errs = append(errs, field.Invalid(path.Index(i).Child("limit"), a.Limit, "must be at least 1: it could never allow anything"))
@@ -125,8 +126,8 @@ func warn(p *v1alpha1.PodDeletionFlowControl, white labels.Selector) (warnings [
 			}
 			windows := int64((long.Interval.Duration + short.Interval.Duration - 1) / short.Interval.Duration)
 			if most := windows * int64(short.Limit); int64(long.Limit) >= most {
-				warnings = append(warnings, fmt.Sprintf("spec.limitRules[%d] has no effect: limitRules[%d] allows %d in %s at most", i, j, most,
-					flow.Short(long.Interval.Duration)))
+				warnings = append(warnings, fmt.Sprintf("spec.limitRules[%d] has no effect: limitRules[%d] allows %d in %s at most",
+					i, j, most, flow.Short(long.Interval.Duration)))
 			}
 		}
 	}
@@ -135,7 +136,8 @@ func warn(p *v1alpha1.PodDeletionFlowControl, white labels.Selector) (warnings [
 		if !slices.ContainsFunc(all, func(r labels.Requirement) bool {
 			return r.Operator() != selection.DoesNotExist && r.Operator() != selection.NotIn && r.Operator() != selection.NotEquals
 		}) {
-			warnings = append(warnings, fmt.Sprintf("spec.whiteListSelector (%s) matches every pod without those labels: they are not limited", white))
+			warnings = append(warnings, fmt.Sprintf(
+				"spec.whiteListSelector (%s) matches every pod without those labels: they are not limited", white))
 		}
 	}
 	if p.Spec.Mode == v1alpha1.Observe {
@@ -145,7 +147,8 @@ func warn(p *v1alpha1.PodDeletionFlowControl, white labels.Selector) (warnings [
 		warnings = append(warnings, fmt.Sprintf("spec.enforceFor %s: above a limit, Kubernetes itself has to wait, too: %s", s, consequence(s)))
 	}
 	if e := p.Spec.Exempt; e != nil && (slices.Contains(e.Users, userManager) || slices.Contains(e.Groups, "system:serviceaccounts")) {
-		warnings = append(warnings, "spec.exempt holds Kubernetes's own controllers: what they delete, such as the pods of a deleted Deployment, is not limited")
+		warnings = append(warnings, "spec.exempt holds Kubernetes's own controllers: "+
+			"what they delete, such as the pods of a deleted Deployment, is not limited")
 	}
 	return warnings
 }

@@ -46,16 +46,16 @@ type ask struct {
 
 // answer is what the book says.
 type answer struct {
-	Allowed bool
-	Reason  string
+	Allowed bool   `json:"allowed"`
+	Reason  string `json:"reason"`
 	// Usage is the window that decided, or the fullest one.
-	Usage flow.Usage
+	Usage flow.Usage `json:"usage"`
 	// Until is when an open breaker closes, and Trips which opening that is.
-	Until time.Time
-	Trips int64
+	Until time.Time `json:"until,omitzero"`
+	Trips int64     `json:"trips,omitempty"`
 	// Stamp of the permit; Fresh when there was none before.
-	Stamp int64
-	Fresh bool
+	Stamp int64 `json:"stamp,omitempty"`
+	Fresh bool  `json:"fresh,omitempty"`
 }
 
 // wish is a question that waits for a write.
@@ -118,7 +118,10 @@ type book struct {
 }
 
 func newBook(k *Keeper, t *terms) *book {
-	b := &book{keeper: k, wake: make(chan struct{}, 1), gone: make(chan struct{}), turn: make(chan struct{}, 1), mine: map[uint64]*permit{}, kept: map[uint64]time.Time{}}
+	b := &book{
+		keeper: k, wake: make(chan struct{}, 1), gone: make(chan struct{}), turn: make(chan struct{}, 1),
+		mine: map[uint64]*permit{}, kept: map[uint64]time.Time{},
+	}
 	b.terms.Store(t)
 	return b
 }

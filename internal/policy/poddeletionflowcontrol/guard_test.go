@@ -49,6 +49,11 @@ func (s *shelf) Put(_ context.Context, policy, version string, l *flow.Ledger) (
 	return s.of(policy).put(version, l)
 }
 
+// elapse lets time pass that is not real: all of these tests run in bubbles of synctest.
+func elapse(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // see above
+}
+
 // single is one keeper alone.
 type single struct {
 	*Keeper
@@ -83,7 +88,7 @@ func (s *single) take(r disruption.Request) disruption.Verdict {
 
 // count is what the policy's ledger holds once everything is written.
 func (s *single) count(policy string) int {
-	time.Sleep(2 * noteWrite) // virtual time
+	elapse(2 * noteWrite)
 	synctest.Wait()
 	l, _ := s.shelf.of(policy).get()
 	if l == nil {
@@ -197,7 +202,7 @@ func TestDenialSaysAll(t *testing.T) {
 		if v.Notes["rule"] != "10m" || v.Notes["count"] != "1/1" || v.Notes["policy"] != "fleet" {
 			t.Errorf("notes: %v", v.Notes)
 		}
-		time.Sleep(v.After)
+		elapse(v.After)
 		if v := s.take(deletion("b")); v.Outcome != disruption.Allow {
 			t.Errorf("not free when it was said to be: %s", v.Message)
 		}
@@ -289,7 +294,7 @@ func TestBreakerStopsAndIsClosedByHand(t *testing.T) {
 		if !strings.Contains(v.Message, "kubectl annotate pdfc fleet --overwrite policy.kruise.io/close-breaker=1") {
 			t.Errorf("no way out: %s", v.Message)
 		}
-		time.Sleep(time.Minute)
+		elapse(time.Minute)
 		if v := s.take(deletion("b")); v.Reason != ReasonBreakerOpen {
 			t.Errorf("the window has room, but the breaker is open: %+v", v)
 		}
@@ -306,7 +311,7 @@ func TestBreakerStopsAndIsClosedByHand(t *testing.T) {
 		if v := s.take(deletion("d")); v.Reason != ReasonBreakerOpen {
 			t.Errorf("the second trip is not closed by the first one's number: %+v", v)
 		}
-		time.Sleep(time.Hour + time.Second)
+		elapse(time.Hour + time.Second)
 		if v := s.take(deletion("d")); v.Outcome != disruption.Allow {
 			t.Errorf("it has cooled down: %+v", v)
 		}
@@ -320,7 +325,7 @@ func TestRetryAfterALongTime(t *testing.T) {
 			if v := s.take(deletion("a")); v.Outcome != disruption.Allow {
 				t.Fatal(v.Message)
 			}
-			time.Sleep(time.Minute)
+			elapse(time.Minute)
 		}
 		if n := s.count("fleet"); n != 1 {
 			t.Errorf("one pod counts %d times", n)
@@ -336,7 +341,7 @@ func TestReleaseGivesBackOnce(t *testing.T) {
 			s.take(deletion("a"))
 		}
 		s.Release(t.Context(), deletion("a"))
-		time.Sleep(3 * time.Second)
+		elapse(3 * time.Second)
 		if n := s.count("fleet"); n != 1 {
 			t.Errorf("two relied on the permit, one gave it back: %d left, want 1", n)
 		}
@@ -344,7 +349,7 @@ func TestReleaseGivesBackOnce(t *testing.T) {
 		s.Release(t.Context(), deletion("b"))
 		s.Release(t.Context(), deletion("b"))
 		s.Release(t.Context(), deletion("never"))
-		time.Sleep(3 * time.Second)
+		elapse(3 * time.Second)
 		if n := s.count("fleet"); n != 1 {
 			t.Errorf("%d left, want 1", n)
 		}
@@ -433,7 +438,7 @@ func TestBreakerCountsPods(t *testing.T) {
 		for i := range 60 {
 			s.take(deletion("drained"))
 			s.take(deletion(fmt.Sprint("ours-", i), ours))
-			time.Sleep(100 * time.Millisecond)
+			elapse(100 * time.Millisecond)
 		}
 		synctest.Wait()
 		if v := s.take(deletion("drained")); v.Reason != ReasonLimit {

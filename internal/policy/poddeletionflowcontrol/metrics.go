@@ -36,11 +36,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "holdfast_pod_deletion_count_duration_seconds", Help: "Time to count a pod deletion that was not denied, by policy.",
 			Buckets: []float64{.0001, .0005, .001, .002, .005, .01, .025, .05, .1, .25, 1, 3},
 		}, []string{"policy"}),
-		usage:    gauge("window_usage", "Pod deletions in the window, by policy and rule.", "policy", "rule"),
-		limit:    gauge("window_limit", "Pod deletions that the window may hold, by policy and rule.", "policy", "rule"),
-		open:     gauge("breaker_open", "1 while the policy's circuit breaker is open, else 0.", "policy"),
-		trips:    gauge("breaker_trips", "How often the policy's circuit breaker has opened.", "policy"),
-		writes:   counter("ledger_retries_total", "Ledger writes that were made again (conflict), failed, or were given up (uncounted).", "policy", "reason"),
+		usage: gauge("window_usage", "Pod deletions in the window, by policy and rule.", "policy", "rule"),
+		limit: gauge("window_limit", "Pod deletions that the window may hold, by policy and rule.", "policy", "rule"),
+		open:  gauge("breaker_open", "1 while the policy's circuit breaker is open, else 0.", "policy"),
+		trips: gauge("breaker_trips", "How often the policy's circuit breaker has opened.", "policy"),
+		writes: counter("ledger_retries_total",
+			"Ledger writes that were made again (conflict) or failed, and deletions that were given up (uncounted).", "policy", "reason"),
 		forwards: counter("forward_failures_total", "Questions to the preferred replica that were not answered.", "policy"),
 	}
 	reg.MustRegister(m.decisions, m.duration, m.usage, m.limit, m.open, m.trips, m.writes, m.forwards)

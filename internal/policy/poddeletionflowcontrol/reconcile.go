@@ -67,12 +67,11 @@ func (k *Keeper) Reconcile(ctx context.Context, p *v1alpha1.PodDeletionFlowContr
 // ledger is what is written down for the policy; an empty one when nothing is.
 func (k *Keeper) ledger(ctx context.Context, t *terms) (*flow.Ledger, error) {
 	stored := &v1alpha1.PodDeletionLedger{}
-	err := k.client.Get(ctx, types.NamespacedName{Name: t.name}, stored)
-	if err != nil && !apierrors.IsNotFound(err) {
+	if err := k.client.Get(ctx, types.NamespacedName{Name: t.name}, stored); client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("read PodDeletionLedger %s: %w", t.name, err)
 	}
-	if err != nil || stored.PolicyUID != t.uid {
-		return &flow.Ledger{PolicyUID: t.uid}, nil
+	if stored.PolicyUID != t.uid {
+		return &flow.Ledger{PolicyUID: t.uid}, nil // nothing was counted yet
 	}
 	return flow.Read(stored)
 }
@@ -101,8 +100,8 @@ func report(p *v1alpha1.PodDeletionFlowControl, t *terms, l *flow.Ledger, now in
 	for i, u := range usage {
 		used[i] = counted(u) + " per " + flow.Short(u.Interval)
 		s.Rules[i] = v1alpha1.DeletionRuleStatus{
-			Interval: metav1.Duration{Duration: u.Interval}, Limit: int32(u.Limit), Count: int32(u.Count), Left: int32(u.Left), //nolint:gosec // small
-			NextFree: timeOrNil(u.NextFree),
+			Interval: metav1.Duration{Duration: u.Interval}, NextFree: timeOrNil(u.NextFree),
+			Limit: int32(u.Limit), Count: int32(u.Count), Left: int32(u.Left), //nolint:gosec // a limit, or not far above
 		}
 	}
 	s.Used = strings.Join(used, ", ")
@@ -155,7 +154,8 @@ func reportConditions(p *v1alpha1.PodDeletionFlowControl, t *terms, usage []flow
 	}
 	if u, full := flow.Binding(usage); full {
 		set(v1alpha1.FlowControlLimitReached, true, ReasonLimit,
-			fmt.Sprintf("%s pod deletions of the last %s are used; the next is free at %s", counted(u), flow.Short(u.Interval), at(u.NextFree)))
+			fmt.Sprintf("%s pod deletions of the last %s are used; the next is free at %s",
+				counted(u), flow.Short(u.Interval), at(u.NextFree)))
 	} else {
 		set(v1alpha1.FlowControlLimitReached, false, "RoomLeft", "every window has room")
 	}
@@ -189,7 +189,8 @@ func tell(ctx context.Context, p *v1alpha1.PodDeletionFlowControl, before *v1alp
 		reconcile.Event(ctx, corev1.EventTypeNormal, "BreakerClosed", "deletions are held to the limits alone again")
 	}
 	if n := now.Denied - before.Denied; n > 0 {
-		reconcile.Event(ctx, corev1.EventTypeWarning, "DeletionsDenied", "%d pod deletions were denied; the last: %s", n, last(now, outcomeDenied))
+		reconcile.Event(ctx, corev1.EventTypeWarning, "DeletionsDenied", "%d pod deletions were denied; the last: %s",
+			n, last(now, outcomeDenied))
 	}
 	if n := now.WouldDeny - before.WouldDeny; n > 0 {
 		reconcile.Event(ctx, corev1.EventTypeWarning, "DeletionsAboveLimit", "%d pod deletions passed above a limit; the last: %s",
@@ -251,7 +252,9 @@ func (k *Keeper) unenforced(ctx context.Context) (string, error) {
 	return r.missing, nil
 }
 
-func asks(config *admissionregistrationv1.ValidatingWebhookConfiguration, operation admissionregistrationv1.OperationType, resource string) bool {
+func asks(config *admissionregistrationv1.ValidatingWebhookConfiguration, operation admissionregistrationv1.OperationType,
+	resource string,
+) bool {
 	for _, webhook := range config.Webhooks {
 		for _, rule := range webhook.Rules {
 			if contains(rule.Operations, operation) && contains(rule.Resources, resource) && contains(rule.APIGroups, "") {

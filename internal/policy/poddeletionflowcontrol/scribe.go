@@ -123,28 +123,47 @@ func (b *book) pass(ctx context.Context) {
 	b.finish(t, w, done, version, err)
 }
 
-// begin gathers what is to be written.
+// due is what there is to write.
+type due struct {
+	waited  bool // somebody waits for an answer
+	given   bool // permits came back
+	lazy    bool // what nobody waits for has waited long enough
+	noted   bool // so have the denials
+	over    bool // our block may no longer be spent
+	low     bool // our block is nearly spent
+	reserve bool // and another one is worth it
+}
+
+func (d due) any() bool { return d.waited || d.given || d.lazy || d.noted || d.over || d.low }
+
+// due tells what there is to write at now.
+func (b *book) due(t *terms, now time.Time) due {
+	d := due{
+		waited: slices.ContainsFunc(b.queue, func(w *wish) bool { return w.done != nil }),
+		given:  slices.ContainsFunc(b.queue, func(w *wish) bool { return w.give != 0 }),
+		lazy:   !b.lazy.IsZero() && now.Sub(b.lazy) >= lazyWrite,
+		noted:  b.notes.denied > 0 && (b.notes.urgent || now.Sub(b.notes.since) >= noteWrite),
+	}
+	// Worth it are permits for a replica that the others ask, too, and only while somebody asks.
+	busy := b.keeper.owner.mine(now) && !t.observe && now.Sub(b.demand) < spendable
+	if b.block.open {
+		d.over = !now.Before(b.block.until) || b.block.generation != t.generation
+		d.low = busy && (b.block.left*2 <= b.block.size || b.block.until.Sub(now) < renewAhead)
+	}
+	d.reserve = busy && (d.waited || d.low || d.over)
+	return d
+}
+
+// begin gathers what is to be written; nil: nothing, or not yet.
 func (b *book) begin(t *terms) *work {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.keeper.now()
-	w := &work{begun: now}
-	waited := slices.ContainsFunc(b.queue, func(w *wish) bool { return w.done != nil })
-	lazy := !b.lazy.IsZero() && now.Sub(b.lazy) >= lazyWrite
-	noted := b.notes.denied > 0 && (b.notes.urgent || now.Sub(b.notes.since) >= noteWrite)
-	mine := b.keeper.owner.mine(now) && !t.observe && now.Sub(b.demand) < spendable
-	w.over = b.block.open && (!now.Before(b.block.until) || b.block.generation != t.generation)
-	low := mine && b.block.open && (b.block.left*2 <= b.block.size || b.block.until.Sub(now) < renewAhead)
-	if !waited && now.Before(b.retryAt) {
+	d := b.due(t, now)
+	if !d.any() || !d.waited && now.Before(b.retryAt) {
 		return nil
 	}
-	if !waited && !lazy && !noted && !w.over && !low && len(b.queue) == 0 {
-		return nil
-	}
-	if !waited && !lazy && !noted && !w.over && !low && !b.lazy.IsZero() {
-		return nil // only what may wait
-	}
-	w.reserve = mine && (waited || low || w.over)
+	w := &work{begun: now, over: d.over, reserve: d.reserve}
 	w.wishes, b.queue, b.lazy = b.queue, nil, time.Time{}
 	// What comes back comes first: nobody is denied for want of it.
 	slices.SortStableFunc(w.wishes, func(a, b *wish) int { return cmp.Compare(b.give, a.give) })
@@ -173,11 +192,8 @@ func (b *book) commit(ctx context.Context, t *terms, w *work) (done *attempt, ve
 		}
 	}
 	for i := range maxWrites {
-		if base != nil && (base.PolicyUID != t.uid || base.Generation > t.generation) {
-			// Either it is an older one, or ours is.
-			if t, err = b.keeper.refresh(ctx, b, base); err != nil {
-				return nil, "", err
-			}
+		if t, err = b.current(ctx, t, base); err != nil {
+			return nil, "", err
 		}
 		one, changed := b.apply(base, t, w)
 		if !changed {
@@ -191,6 +207,8 @@ func (b *book) commit(ctx context.Context, t *terms, w *work) (done *attempt, ve
 		if errors.Is(putErr, errConflict) {
 			b.keeper.metrics.conflict(t.name)
 			b.keeper.pause(ctx, time.Duration(rand.IntN(1+4*min(i, 5)))*time.Millisecond) //nolint:gosec // spreads writers, no secret
+		} else if ctx.Err() != nil {
+			return nil, "", putErr
 		}
 		stored, storedAt, err := b.read(ctx, t)
 		if err != nil {
@@ -200,15 +218,20 @@ func (b *book) commit(ctx context.Context, t *terms, w *work) (done *attempt, ve
 			made.ledger = stored
 			return made, storedAt, nil
 		}
-		if !errors.Is(putErr, errConflict) && ctx.Err() != nil {
-			return nil, "", putErr
-		}
 		base, at = stored, storedAt
 		if stored == nil {
 			base = b.remembered(t) // somebody deleted it: it is made again from what we know
 		}
 	}
 	return nil, "", fmt.Errorf("write PodDeletionLedger %s: other replicas wrote it %d times in between: try again", t.name, maxWrites)
+}
+
+// current are the terms to write by: a ledger that was written for other ones is older, or ours are.
+func (b *book) current(ctx context.Context, t *terms, base *flow.Ledger) (*terms, error) {
+	if base == nil || base.PolicyUID == t.uid && base.Generation <= t.generation {
+		return t, nil
+	}
+	return b.keeper.refresh(ctx, b, base)
 }
 
 func (b *book) read(ctx context.Context, t *terms) (*flow.Ledger, string, error) {

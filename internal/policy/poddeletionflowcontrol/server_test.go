@@ -329,9 +329,7 @@ func TestStatus(t *testing.T) {
 		p.Spec.LimitRules = []v1alpha1.DeletionLimitRule{rule(10*time.Minute, 3), rule(time.Hour, 5)}
 		p.Spec.CircuitBreaker = &v1alpha1.DeletionCircuitBreaker{Denials: 4}
 	})
-	var m *member
-	for _, m = range f.all {
-	}
+	m := f.all["keeper-0"]
 	frame := reconcile.New(m.client, m.Keeper, reconcile.Options{Name: "poddeletionflowcontrol", StatusInterval: -1})
 	look := func(why string, judge func(s *v1alpha1.PodDeletionFlowControlStatus) error) *v1alpha1.PodDeletionFlowControl {
 		t.Helper()
@@ -425,9 +423,7 @@ func TestLostLedger(t *testing.T) {
 // TestUnenforced: a policy that nobody asks says so.
 func TestUnenforced(t *testing.T) {
 	f := newFleet(t, 1)
-	var m *member
-	for _, m = range f.all {
-	}
+	m := f.all["keeper-0"]
 	m.webhooks = "none-" + f.system
 	p := policyOf(rule(time.Minute, 1))
 	if _, err := m.Reconcile(t.Context(), p); err != nil {

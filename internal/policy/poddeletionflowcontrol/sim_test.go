@@ -136,7 +136,7 @@ func (r *replica) Put(ctx context.Context, _, version string, l *flow.Ledger) (s
 		return "", errors.New("refused")
 	case fault < 2*r.world.faults: // the request is under way for longer than anybody waits
 		go func() {
-			time.Sleep(time.Duration(r.world.intn(int(3 * time.Second))))
+			elapse(time.Duration(r.world.intn(int(3 * time.Second))))
 			_, _ = r.world.store.put(version, l)
 		}()
 		return "", errors.New("timeout")
@@ -264,16 +264,16 @@ func (w *world) crown(leader *replica, notice int) {
 }
 
 // request is what the API server does: it waits for three seconds, and takes silence for a no.
-func (w *world) request(r *replica, uid string) bool {
+func (w *world) request(ctx context.Context, r *replica, uid string) bool {
 	begun := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), flow.Reply)
+	ctx, cancel := context.WithTimeout(ctx, flow.Reply)
 	defer cancel()
 	v, err := r.Guard().Take(ctx, disruption.Request{
 		Operation: disruption.Delete, User: authenticationv1.UserInfo{Username: "script"},
 		Pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: uid, UID: types.UID(uid)}},
 	})
 	if stall := time.Unix(0, r.stall.Load()); time.Now().Before(stall) {
-		time.Sleep(time.Until(stall))
+		elapse(time.Until(stall))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -365,7 +365,11 @@ func seed(t *testing.T) uint64 {
 		}
 		return n
 	}
-	return rand.Uint64()
+	return rand.Uint64() //nolint:gosec // chance for a test
+}
+
+func chance(seed, game uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, game)) //nolint:gosec // chance for a test
 }
 
 func policyOf(rules ...v1alpha1.DeletionLimitRule) *v1alpha1.PodDeletionFlowControl {
@@ -395,7 +399,8 @@ func TestHistories(t *testing.T) {
 }
 
 func play(t *testing.T, seed uint64) {
-	random := rand.New(rand.NewPCG(seed, 1))
+	t.Helper()
+	random := chance(seed, 1)
 	limit := []int32{10, 40, 100, 200}[random.IntN(4)]
 	w := &world{
 		t: t, random: random, store: &memory{}, faults: random.IntN(6),
@@ -417,7 +422,7 @@ func play(t *testing.T, seed uint64) {
 	}
 	var requests sync.WaitGroup
 	for range 900 {
-		time.Sleep(time.Duration(w.intn(int(180 * time.Millisecond))))
+		elapse(time.Duration(w.intn(int(180 * time.Millisecond))))
 		w.mu.Lock()
 		r := w.replicas[w.random.IntN(len(w.replicas))]
 		w.mu.Unlock()
@@ -433,7 +438,7 @@ func play(t *testing.T, seed uint64) {
 		for range w.intn(12) {
 			uid := fmt.Sprintf("pod-%d", w.intn(2000))
 			requests.Go(func() {
-				if w.request(r, uid) && w.intn(10) == 0 {
+				if w.request(ctx, r, uid) && w.intn(10) == 0 {
 					r.Guard().Release(ctx, disruption.Request{
 						Operation: disruption.Delete,
 						Pod:       &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: uid, UID: types.UID(uid)}},
@@ -446,7 +451,7 @@ func play(t *testing.T, seed uint64) {
 	requests.Wait()
 	cancel()
 	synctest.Wait()
-	time.Sleep(10 * time.Second)
+	elapse(10 * time.Second)
 	w.judge()
 	t.Logf("limit %d: %d let go, %d denied, %d failed, %d killed, %d writes, %d percent of them wrong in each way",
 		limit, len(w.admitted), len(w.denied), w.failed, w.kills, len(w.store.history), w.faults)
@@ -456,8 +461,8 @@ func play(t *testing.T, seed uint64) {
 func (w *world) take(uid string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i := len(w.admitted) - 1; i >= 0; i-- {
-		if w.admitted[i].uid == uid {
+	for i, a := range slices.Backward(w.admitted) {
+		if a.uid == uid {
 			w.admitted = slices.Delete(w.admitted, i, i+1)
 			return
 		}
@@ -476,9 +481,10 @@ func TestShortfall(t *testing.T) {
 }
 
 func shortfall(t *testing.T, seed uint64) {
+	t.Helper()
 	const limit = 200
 	w := &world{
-		t: t, random: rand.New(rand.NewPCG(seed, 2)), store: &memory{}, policy: policyOf(rule(10*time.Minute, limit)),
+		t: t, random: chance(seed, 2), store: &memory{}, policy: policyOf(rule(10*time.Minute, limit)),
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	for range 3 {
@@ -487,7 +493,7 @@ func shortfall(t *testing.T, seed uint64) {
 	w.crown(w.replicas[0], 100)
 	var requests sync.WaitGroup
 	for i := range 400 {
-		time.Sleep(time.Duration(w.intn(int(60 * time.Millisecond))))
+		elapse(time.Duration(w.intn(int(60 * time.Millisecond))))
 		if w.intn(40) == 0 {
 			w.kill(w.replicas[0])
 			w.start(ctx, 0)
@@ -498,7 +504,7 @@ func shortfall(t *testing.T, seed uint64) {
 				w.mu.Lock()
 				r, lost := w.replicas[w.random.IntN(len(w.replicas))], w.failed
 				w.mu.Unlock()
-				w.request(r, fmt.Sprintf("pod-%d", i))
+				w.request(ctx, r, fmt.Sprintf("pod-%d", i))
 				w.mu.Lock()
 				answered := w.failed == lost
 				w.mu.Unlock()

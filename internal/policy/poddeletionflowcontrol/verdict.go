@@ -35,12 +35,12 @@ func (k *Keeper) verdict(q question, ans answer) disruption.Verdict {
 		delete(v.Notes, "rule")
 		delete(v.Notes, "count")
 	}
-	switch {
-	case ans.Reason == ReasonLimit:
+	switch ans.Reason {
+	case ReasonLimit:
 		v.After = max(ans.Usage.NextFree.Sub(now), time.Second)
 		v.Notes["next-free"] = at(ans.Usage.NextFree)
 		v.Message = limitText(name, ans, v.After)
-	case ans.Reason == ReasonBreakerOpen:
+	case ReasonBreakerOpen:
 		v.After = max(ans.Until.Sub(now), time.Second)
 		v.Notes["next-free"], v.Notes["trip"] = at(ans.Until), strconv.FormatInt(ans.Trips, 10)
 		v.Message = breakerText(name, ans, v.After)
