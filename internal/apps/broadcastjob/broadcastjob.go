@@ -125,7 +125,8 @@ func (r *Reconciler) halt(ctx context.Context, job *appsv1beta1.BroadcastJob, sp
 		if m.Pod.Annotations[halted] != "" {
 			continue
 		}
-		body := fmt.Appendf(nil, `{"metadata":{"uid":%q,"annotations":{%q:"RestartLimit"}},"spec":{"activeDeadlineSeconds":1}}`, m.Pod.UID, halted)
+		body := fmt.Appendf(nil, `{"metadata":{"uid":%q,"annotations":{%q:"RestartLimit"}},"spec":{"activeDeadlineSeconds":1}}`,
+			m.Pod.UID, halted)
 		fresh := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: m.Pod.Namespace, Name: m.Pod.Name}}
 		if err := r.client.Patch(ctx, fresh, client.RawPatch(types.MergePatchType, body)); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("stop pod %s/%s, which was restarted more than spec.failurePolicy.restartLimit (%d) times: %w",

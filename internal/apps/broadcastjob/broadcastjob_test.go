@@ -98,9 +98,10 @@ func (w *world) controller() func(ctx context.Context) error {
 	}
 	room := broadcastjob.New(workload.Deps{Client: w.Lag.Client(c), Live: w.env.Client, Position: w.Lag, Clock: w.clock})
 	frame := reconcile.New(w.Lag.Client(c), room, reconcile.Options{Name: "broadcastjob", Clock: w.clock, StatusInterval: -1})
+	after := w.watch
 	return func(ctx context.Context) error {
 		_, err := frame.Reconcile(ctx, ctrl.Request{NamespacedName: w.key})
-		w.watch()
+		after()
 		return err
 	}
 }
@@ -171,12 +172,13 @@ func (w *world) change(mutate edit) {
 // until runs until the status reads so, and nothing moves: phase, desired/active/succeeded/failed.
 func (w *world) until(want string) {
 	w.t.Helper()
-	w.Run(w.t, func(context.Context) error {
+	done := func() error {
 		if got := told(w.get()); got != want {
 			return fmt.Errorf("the job is %q, want %q; pods %s; %+v", got, want, w.describe(), w.get().Status.Held)
 		}
 		return nil
-	})
+	}
+	w.Run(w.t, func(context.Context) error { return done() })
 }
 
 func told(job *appsv1beta1.BroadcastJob) string {

@@ -67,7 +67,7 @@ func finished(kind appsv1beta1.JobConditionType) func(*appsv1beta1.BroadcastJob)
 // cluster reads nodes from words: a name, then t for a NoSchedule taint, x for a NoExecute taint.
 func cluster(words string) []corev1.Node {
 	var nodes []corev1.Node
-	for _, word := range strings.Fields(words) {
+	for word := range strings.FieldsSeq(words) {
 		name, marks, _ := strings.Cut(word, "/")
 		n := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		for _, mark := range marks {
@@ -91,7 +91,7 @@ func observed(t *testing.T, words string) workload.State {
 	state.Current, state.History = state.Update, []*appsv1.ControllerRevision{state.Update}
 	state.Paths = map[string]workload.Path{"v1": {}}
 	var pods []*corev1.Pod
-	for _, word := range strings.Fields(words) {
+	for word := range strings.FieldsSeq(words) {
 		text, fate, _ := strings.Cut(word, ":")
 		p := testkit.Pods(t, text)[0]
 		switch fate {

@@ -112,9 +112,10 @@ func (w *world) controller() func(ctx context.Context) error {
 	}
 	room := daemonset.New(workload.Deps{Client: w.Lag.Client(c), Live: w.env.Client, Position: w.Lag, Clock: w.clock})
 	frame := reconcile.New(w.Lag.Client(c), room, reconcile.Options{Name: "daemonset", Clock: w.clock, StatusInterval: -1})
+	after := w.crowds
 	return func(ctx context.Context) error {
 		_, err := frame.Reconcile(ctx, ctrl.Request{NamespacedName: w.key})
-		w.crowds()
+		after()
 		return err
 	}
 }
@@ -177,10 +178,16 @@ func (w *world) change(mutate edit) {
 	}
 }
 
+// await runs until done returns nil, and nothing moves.
+func (w *world) await(done func() error) {
+	w.t.Helper()
+	w.Run(w.t, func(context.Context) error { return done() })
+}
+
 // settle runs until the set says that it is ready, and nothing moves.
 func (w *world) settle() {
 	w.t.Helper()
-	w.Run(w.t, func(context.Context) error {
+	w.await(func() error {
 		ds := w.get()
 		for _, c := range ds.Status.Conditions {
 			if c.Type == "Ready" && c.Status == corev1.ConditionTrue && ds.Status.ObservedGeneration == ds.Generation {
@@ -345,7 +352,7 @@ func TestPartitionAndSelector(t *testing.T) {
 	if err := w.env.Client.Update(t.Context(), &node); err != nil {
 		t.Fatal(err)
 	}
-	w.Run(t, func(context.Context) error {
+	w.await(func() error {
 		if s := w.get().Status; s.UpdatedNumberScheduled != 1 || s.NumberAvailable != 3 || s.ExpectedUpdatedNumber != 1 {
 			return fmt.Errorf("status %+v", s)
 		}
@@ -412,7 +419,7 @@ func TestAHookHoldsAPod(t *testing.T) {
 	w.settle()
 	before := w.pods()[0]
 	w.change(image("v2"))
-	w.Run(t, func(context.Context) error {
+	w.await(func() error {
 		if held := w.get().Status.Held; len(held) != 1 || held[0].Reason != appsv1beta1.HeldByHook {
 			return fmt.Errorf("held is %+v", held)
 		}
@@ -483,7 +490,7 @@ func life(behind int, shape ...edit) testkit.Scenario {
 		w.nodes--
 		f.Stop()
 		w.Lag.Behind = 0
-		w.Run(t, func(context.Context) error {
+		w.await(func() error {
 			on := map[string]bool{}
 			for _, p := range w.pods() {
 				on[nodeOf(&p)] = p.DeletionTimestamp == nil

@@ -106,8 +106,7 @@ const burstInterval = time.Second
 // inBursts keeps of a plan as many creations and as many deletions as are made in one go. Steps come in the order of their
 // urgency, pods to be made in that of their nodes.
 func inBursts(plan *workload.Plan, burst int) {
-	rest := 0
-	if rest = len(plan.Births) - burst; rest > 0 {
+	if len(plan.Births) > burst {
 		for _, b := range plan.Births[burst:] {
 			plan.Held = append(plan.Held, bursting(workload.Change{Verb: workload.Create, Key: b.Key, Revision: b.Revision}))
 		}

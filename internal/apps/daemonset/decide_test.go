@@ -85,7 +85,7 @@ func partitionedScaling(ds *appsv1beta1.DaemonSet) {
 // cluster reads nodes from words: a name, then c for a canary, t for a NoSchedule taint, x for a NoExecute taint.
 func cluster(words string) []corev1.Node {
 	var nodes []corev1.Node
-	for _, word := range strings.Fields(words) {
+	for word := range strings.FieldsSeq(words) {
 		name, marks, _ := strings.Cut(word, "/")
 		n := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{}}}
 		for _, mark := range marks {
@@ -331,9 +331,9 @@ func TestBackoff(t *testing.T) {
 	now = now.Add(400 * time.Millisecond)
 	b.note(set, failed("a", plain), now)
 	want("the same pod again", 600*time.Millisecond)
-	for i, rest := range []time.Duration{2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900} {
+	for i, seconds := range []int{2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900} {
 		b.note(set, failed(fmt.Sprintf("b%d", i), plain), now)
-		want("one failure more", rest*time.Second)
+		want("one failure more", time.Duration(seconds)*time.Second)
 	}
 	now = now.Add(46 * time.Minute)
 	b.note(set, failed("c", plain), now)
