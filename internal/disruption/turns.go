@@ -14,11 +14,13 @@ type Turns struct {
 	taken  map[types.UID]bool
 	writes map[types.UID]string
 	left   map[types.UID]map[types.UID]bool // pods by workload
+	bounds map[types.UID]map[string]int     // by workload and by whom
 }
 
 // NewTurns makes the book of turns of one process. Only the leader's controllers change pods, so that one process is enough.
 func NewTurns() *Turns {
-	return &Turns{taken: map[types.UID]bool{}, writes: map[types.UID]string{}, left: map[types.UID]map[types.UID]bool{}}
+	return &Turns{taken: map[types.UID]bool{}, writes: map[types.UID]string{}, left: map[types.UID]map[types.UID]bool{},
+		bounds: map[types.UID]map[string]int{}}
 }
 
 // Take takes the turn of a workload; false: somebody else has it, come again soon. Whoever got it calls done when its writes
@@ -53,6 +55,46 @@ func (t *Turns) Forget(workload types.UID) {
 	defer t.mu.Unlock()
 	delete(t.writes, workload)
 	delete(t.left, workload)
+	delete(t.bounds, workload)
+}
+
+// Bound is a limit beside the workload's own.
+type Bound struct {
+	// By whom, as a person would look for it: "SidecarSet log".
+	By string
+	// Most is how many pods of the workload may be away, whoever takes them.
+	Most int
+}
+
+// Bind sets a limit for as long as somebody else changes pods of the workload: the tighter of two limits holds for both.
+func (t *Turns) Bind(workload types.UID, b Bound) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.bounds[workload] == nil {
+		t.bounds[workload] = map[string]int{}
+	}
+	t.bounds[workload][b.By] = b.Most
+}
+
+// Unbind lifts it.
+func (t *Turns) Unbind(workload types.UID, by string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if delete(t.bounds[workload], by); len(t.bounds[workload]) == 0 {
+		delete(t.bounds, workload)
+	}
+}
+
+// Bound is the tightest limit that others have set; false: nobody has.
+func (t *Turns) Bound(workload types.UID) (tightest Bound, bounded bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for by, most := range t.bounds[workload] {
+		if !bounded || most < tightest.Most || most == tightest.Most && by < tightest.By {
+			tightest, bounded = Bound{By: by, Most: most}, true
+		}
+	}
+	return tightest, bounded
 }
 
 // Left notes that a pod of the workload is on its way out: a cache may still show it in service.

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 	"github.com/holdfast-io/holdfast/internal/workload/claim"
 )
@@ -89,11 +90,29 @@ func (e *Engine) turn(src Source, state State) (done func(), err error) {
 	switch {
 	case !ok:
 		return nil, reconcile.Wait(cacheInterval, "another controller changes pods of the workload")
+	case e.tightened(src, state):
+		done()
+		return nil, reconcile.Wait(cacheInterval, "another controller has begun to change pods of the workload since they were observed")
 	case reconcile.Newer(version, state.synced):
 		done()
 		return nil, reconcile.Wait(cacheInterval, "another controller has changed pods of the workload since they were observed")
 	}
 	return done, nil
+}
+
+// bound is the limit that another controller has set, which changes pods of the workload, too.
+func (e *Engine) bound(src Source) disruption.Bound {
+	if e.Turns == nil {
+		return disruption.Bound{}
+	}
+	b, _ := e.Turns.Bound(src.Owner.GetUID())
+	return b
+}
+
+// tightened reports whether such a limit has come, or become tighter, since the pods were observed.
+func (e *Engine) tightened(src Source, state State) bool {
+	now := e.bound(src)
+	return now.By != "" && (state.bound.By == "" || now.Most < state.bound.Most)
 }
 
 // left tells the other controllers of a pod that is on its way out.

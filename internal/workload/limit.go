@@ -44,6 +44,8 @@ type limiter struct {
 	state State
 	now   time.Time
 	plan  Plan
+	// exhausted says whose limit it is that budget comes from.
+	exhausted string
 	// budget is how many available pods may still be taken.
 	budget int
 	// available and starting count the members.
@@ -58,7 +60,12 @@ type limiter struct {
 }
 
 func newLimiter(set Set, state State, changes []Change, now time.Time) *limiter {
-	l := &limiter{set: set, state: state, now: now, touched: map[*Member]bool{}}
+	exhausted := "maxUnavailable allows"
+	if state.bound.By != "" && state.bound.Most < set.Limits.Unavailable {
+		set.Limits.Unavailable = max(1, state.bound.Most)
+		exhausted = state.bound.By + ", which changes their containers, allows"
+	}
+	l := &limiter{exhausted: exhausted, set: set, state: state, now: now, touched: map[*Member]bool{}}
 	l.plan.Set = set
 	for i := range state.Members {
 		m := &state.Members[i]
@@ -151,8 +158,8 @@ func (l *limiter) step(c Change) {
 	}
 	if l.takes(c) && !l.take() {
 		l.hold(c, appsv1beta1.HeldByBudget,
-			"as many of %d pods are unavailable as maxUnavailable allows (%d); more are taken when others are available",
-			len(l.set.Slots), l.set.Limits.Unavailable)
+			"as many of %d pods are unavailable as %s (%d); more are taken when others are available",
+			len(l.set.Slots), l.exhausted, l.set.Limits.Unavailable)
 		l.touched[c.Member] = false
 		return
 	}

@@ -142,6 +142,7 @@ func (e *Engine) Observe(ctx context.Context, src Source) (State, error) {
 	}
 	state := NewState(src.Owner)
 	state.synced = synced
+	state.bound = e.bound(src)
 	state.CollisionCount = src.CollisionCount
 	if state.Claims, err = e.ownedClaims(ctx, src); err != nil {
 		return State{}, err

@@ -5,6 +5,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/pod"
 	"github.com/holdfast-io/holdfast/internal/workload/claim"
 )
@@ -25,6 +26,8 @@ type State struct {
 
 	// synced is how far the cache of pods had got before they were read.
 	synced string
+	// bound is a limit that somebody else has set who changes pods of the workload; "" by nobody.
+	bound disruption.Bound
 
 	set   string
 	names names

@@ -56,6 +56,8 @@ type plan struct {
 	steps []step
 	held  []workload.Held
 	again time.Duration
+	// bound is how many pods of a workload may be away, whoever takes them, while pods are being changed; 0: none are.
+	bound int
 	// expected is how many pods are to be of the newest revision.
 	expected int
 }
@@ -153,7 +155,23 @@ func (d *decision) limits() error {
 	}
 	d.plan.expected = candidates - keep
 	d.left = max(0, d.plan.expected-updated)
+	if d.underWay() {
+		d.plan.bound = d.max
+	}
 	return nil
+}
+
+// underWay reports whether pods are being changed, or are to be.
+func (d *decision) underWay() bool {
+	strategy := &d.set.Spec.UpdateStrategy
+	going := !strategy.Paused && strategy.Type != appsv1beta1.NotUpdateSidecarSetStrategyType && d.left > 0
+	for i := range d.state.members {
+		m := &d.state.members[i]
+		if m.hot || m.waits != "" || going && !m.updated && m.fixed == "" && d.selected(m) {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *decision) selected(m *member) bool {

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
@@ -25,6 +26,8 @@ type memory struct {
 	written string
 	// unsure are pods whose last write ended without an answer, with the workloads whose turn it was.
 	unsure map[client.ObjectKey]types.UID
+	// bound are the workloads that a limit of ours holds for.
+	bound map[types.UID]bool
 	// missed are pods without the containers, as they were looked for at looked.
 	missed []string
 	looked time.Time
@@ -90,4 +93,27 @@ func (r *Reconciler) caughtUp(ctx context.Context, m *memory) error {
 		return reconcile.Wait(cacheInterval, fmt.Sprintf("the cache shows pods up to version %s, our last write is %s", synced, m.written))
 	}
 	return nil
+}
+
+// bind shares the set's limit with the workloads of its pods while these are being changed, and lifts it from all others.
+func (r *Reconciler) bind(set *appsv1beta1.SidecarSet, members []member, most int) {
+	if r.deps.Turns == nil {
+		return
+	}
+	m, by := r.memory(set), "SidecarSet "+set.Name
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	bound := map[types.UID]bool{}
+	for i := range members {
+		if uid := ownerUID(members[i].Pod); uid != "" && most > 0 && !bound[uid] {
+			bound[uid] = true
+			r.deps.Turns.Bind(uid, disruption.Bound{By: by, Most: most})
+		}
+	}
+	for uid := range m.bound {
+		if !bound[uid] {
+			r.deps.Turns.Unbind(uid, by)
+		}
+	}
+	m.bound = bound
 }

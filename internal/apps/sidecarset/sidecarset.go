@@ -59,16 +59,22 @@ func New(d workload.Deps, systemNamespace string) *Reconciler {
 // Forget drops what is remembered of a set that is gone.
 func (r *Reconciler) Forget(key types.NamespacedName) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if m := r.memories[key.Name]; m != nil {
-		r.book.forget(m.uid)
-		delete(r.memories, key.Name)
+	m := r.memories[key.Name]
+	delete(r.memories, key.Name)
+	r.mu.Unlock()
+	if m == nil {
+		return
+	}
+	r.book.forget(m.uid)
+	for uid := range m.bound {
+		r.deps.Turns.Unbind(uid, "SidecarSet "+key.Name)
 	}
 }
 
 // Reconcile is one pass: observe, decide, act, report.
 func (r *Reconciler) Reconcile(ctx context.Context, set *appsv1beta1.SidecarSet) (reconcile.Result, error) {
 	if set.DeletionTimestamp != nil {
+		r.bind(set, nil, 0)
 		return reconcile.Result{}, nil // pods keep what they have; the revisions are collected
 	}
 	e := r.book.of(set)
@@ -97,6 +103,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, set *appsv1beta1.SidecarSet)
 	if err != nil {
 		return r.stalled(set, "InvalidStrategy", err)
 	}
+	r.bind(set, seen.members, p.bound)
 	acted := errors.Join(taken.err, r.act(ctx, set, e, &p), r.conditions(ctx, set, seen, p))
 	acted = errors.Join(acted, r.trim(ctx, set, all, seen, e))
 	again, err := r.report(ctx, set, seen, p, acted, now)
@@ -105,6 +112,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, set *appsv1beta1.SidecarSet)
 
 // stalled says that nothing goes on until the user acts.
 func (r *Reconciler) stalled(set *appsv1beta1.SidecarSet, reason string, err error) (reconcile.Result, error) {
+	r.bind(set, nil, 0)
 	reportStalled(set, reason, err, r.deps.Clock.Now())
 	return reconcile.Result{}, reconcile.Stalled(reason, err)
 }
