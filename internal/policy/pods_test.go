@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -273,39 +275,96 @@ func TestPods(t *testing.T) {
 
 // Nothing that comes in breaks the server, and nothing that cannot be read is let through. The guard here denies whatever
 // it is asked; only a pod that is gone or going passes it.
-func FuzzPods(f *testing.F) {
+func holds(t *testing.T, path string, body []byte) {
+	t.Helper()
+	guard := denies("PodUnavailableBudget default/web")
+	k := newKit(guard)
+	k.live = livePod()
+	_, got := ask(t, k.handler(t), "/guard/pods/"+path, body)
+	if got == nil || !got.Allowed {
+		return
+	}
+	in := admissionv1.AdmissionReview{}
+	if err := json.Unmarshal(body, &in); err != nil || in.Request == nil {
+		t.Fatalf("let through without being read: %s", body)
+	}
+	if path == "evict" {
+		return // of a pod that is not there
+	}
+	old := &corev1.Pod{}
+	if err := json.Unmarshal(in.Request.OldObject.Raw, old); err != nil || old.Name == "" {
+		t.Fatalf("let through without a pod: %s", body)
+	}
+	if old.DeletionTimestamp == nil && old.Status.Phase != corev1.PodSucceeded && old.Status.Phase != corev1.PodFailed {
+		t.Fatalf("let through although the guard denies: %s", body)
+	}
+}
+
+func livePod() client.Reader { return fake.NewClientBuilder().WithObjects(testkit.Pod()).Build() }
+
+func paths() []string { return []string{"delete", "evict", "update", "resize"} }
+
+// seeds are requests to begin with, good and bad.
+func seeds(t testing.TB) [][]byte {
 	pod := testkit.Pod()
-	for _, path := range []string{"delete", "evict", "update", "resize"} {
-		f.Add(path, review(f, "DELETE", "", func(r *admissionv1.AdmissionRequest) { r.OldObject = raw(f, pod) }))
-		f.Add(path, review(f, "UPDATE", "", func(r *admissionv1.AdmissionRequest) { r.OldObject, r.Object = raw(f, pod), raw(f, pod) }))
-		f.Add(path, []byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`))
-		f.Add(path, []byte(`{"request":{"uid":"1","oldObject":{"metadata":{"deletionTimestamp":7}}}}`))
-		f.Add(path, []byte(`null`))
+	eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "pod"}}
+	return [][]byte{
+		review(t, "DELETE", "", func(r *admissionv1.AdmissionRequest) { r.OldObject = raw(t, pod) }),
+		review(t, "UPDATE", "", func(r *admissionv1.AdmissionRequest) { r.OldObject, r.Object = raw(t, pod), raw(t, pod) }),
+		review(t, "CREATE", "eviction", func(r *admissionv1.AdmissionRequest) { r.Object = raw(t, eviction) }),
+		[]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`),
+		[]byte(`{"request":{"uid":"1","oldObject":{"metadata":{"deletionTimestamp":7}}}}`),
+		[]byte(`null`),
+	}
+}
+
+func FuzzPods(f *testing.F) {
+	for _, path := range paths() {
+		for _, seed := range seeds(f) {
+			f.Add(path, seed)
+		}
 	}
 	f.Fuzz(func(t *testing.T, path string, body []byte) {
-		if path != "delete" && path != "evict" && path != "update" && path != "resize" {
+		if !slices.Contains(paths(), path) {
 			t.Skip()
 		}
-		guard := denies("PodUnavailableBudget default/web")
-		k := newKit(guard)
-		k.live = fake.NewClientBuilder().WithObjects(pod).Build()
-		_, got := ask(t, k.handler(t), "/guard/pods/"+path, body)
-		if got == nil || !got.Allowed {
-			return
-		}
-		in := admissionv1.AdmissionReview{}
-		if err := json.Unmarshal(body, &in); err != nil || in.Request == nil {
-			t.Fatalf("let through without being read: %s", body)
-		}
-		if path == "evict" {
-			return // of a pod that is not there
-		}
-		old := &corev1.Pod{}
-		if err := json.Unmarshal(in.Request.OldObject.Raw, old); err != nil || old.Name == "" {
-			t.Fatalf("let through without a pod: %s", body)
-		}
-		if old.DeletionTimestamp == nil && old.Status.Phase != corev1.PodSucceeded && old.Status.Phase != corev1.PodFailed {
-			t.Fatalf("let through although the guard denies: %s", body)
-		}
+		holds(t, path, body)
 	})
+}
+
+// The same with requests that were changed at random: always the same ones, so that what fails fails again.
+func TestPodsWithDamagedRequests(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(42, 42)) //nolint:gosec // repeatable on purpose
+	all := seeds(t)
+	for range 4000 {
+		body := slices.Clone(all[random.IntN(len(all))])
+		for range 1 + random.IntN(4) {
+			body = damage(random, body)
+		}
+		holds(t, paths()[random.IntN(4)], body)
+	}
+}
+
+// damage changes, cuts, repeats or swaps a piece of a request.
+func damage(random *rand.Rand, body []byte) []byte {
+	if len(body) < 2 {
+		return append(body, '{')
+	}
+	from := random.IntN(len(body))
+	to := min(from+1+random.IntN(40), len(body))
+	words := []string{"null", "{}", "[]", `""`, "0", "1e999", "true", `"deletionTimestamp":null,`, `"phase":"Failed",`}
+	switch random.IntN(5) {
+	case 0:
+		body[from] ^= byte(1 << random.IntN(8))
+		return body
+	case 1:
+		return slices.Delete(body, from, to)
+	case 2:
+		return slices.Insert(body, from, slices.Clone(body[from:to])...)
+	case 3:
+		return body[:from]
+	default:
+		return slices.Concat(body[:from], []byte(words[random.IntN(len(words))]), body[from:])
+	}
 }

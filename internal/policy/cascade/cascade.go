@@ -90,6 +90,10 @@ func (k *Keeper) handle(ctx context.Context, req ctrl.Request) ctrl.Response {
 	if !known || obj.GetName() == "" {
 		return ctrl.Errored(http.StatusBadRequest, fmt.Errorf("%s %q is nothing that can be protected", req.Resource.Resource, obj.GetName()))
 	}
+	if !labelled(obj.GetLabels()) {
+		// We are only asked because it has one: this is not what was asked about.
+		return ctrl.Errored(http.StatusBadRequest, fmt.Errorf("%s %q has no label that protects it", req.Resource.Resource, obj.GetName()))
+	}
 	if obj.GetDeletionTimestamp() != nil {
 		return ctrl.Allowed("")
 	}

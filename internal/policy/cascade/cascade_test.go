@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admission/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/metadata"
@@ -25,6 +27,7 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/holdfast-io/holdfast/internal/policy"
 	"github.com/holdfast-io/holdfast/internal/policy/cascade"
@@ -267,6 +270,39 @@ func TestDeletions(t *testing.T) {
 	}
 	if denied == 0 {
 		t.Error("no denial was written down")
+	}
+}
+
+// What cannot be read is not let through, whatever it is.
+func TestBadRequests(t *testing.T) {
+	t.Parallel()
+	keeper := &cascade.Keeper{Clock: clock.RealClock{}}
+	deployments := metav1.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
+	for _, test := range []struct {
+		reason, old string
+		resource    metav1.GroupVersionResource
+	}{
+		{"no object", "", deployments},
+		{"null", "null", deployments},
+		{"rubbish", "{", deployments},
+		{"a list", "[]", deployments},
+		{"a text", `"x"`, deployments},
+		{"no kind", `{"metadata":{"name":"a"}}`, deployments},
+		{"no name", `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{}}`, deployments},
+		{"labels that are none", `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"a","labels":7}}`, deployments},
+		{"replicas that are none", `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"a","labels":{"` + newLabel + `":"Cascading"}},"spec":{"replicas":"x"}}`, deployments},
+		{"a spec that is none", `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"a","labels":{"` + newLabel + `":"Cascading"}},"spec":7}`, deployments},
+		{"a definition without versions", `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"a","labels":{"` + newLabel + `":"Cascading"}}}`, metav1.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}},
+		{"a resource that nobody protects", `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a"}}`, metav1.GroupVersionResource{Version: "v1", Resource: "secrets"}},
+	} {
+		for _, hook := range keeper.Hooks() {
+			got := hook.Handler.Handle(t.Context(), ctrl.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+				Operation: admissionv1.Delete, Resource: test.resource, OldObject: runtime.RawExtension{Raw: []byte(test.old)},
+			}})
+			if got.Allowed {
+				t.Errorf("%s: let through by %s", test.reason, hook.Name)
+			}
+		}
 	}
 }
 

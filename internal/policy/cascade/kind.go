@@ -93,6 +93,13 @@ func rules(operations ...admissionregistrationv1.OperationType) []admissionregis
 	return out
 }
 
+// labelled tells whether an object has one of the labels, whatever it says.
+func labelled(labels map[string]string) bool {
+	_, newer := labels[LabelProtection]
+	_, older := labels[LabelCascading]
+	return newer || older
+}
+
 // protection is what the labels of an object ask for: Always, Cascading, nothing, or a value that nobody knows.
 func protection(labels map[string]string) (label, value string) {
 	if value, ok := labels[LabelProtection]; ok {
