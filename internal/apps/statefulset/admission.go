@@ -143,7 +143,8 @@ func validateOrdinals(set *appsv1beta1.StatefulSet) (errs field.ErrorList) {
 func validateTemplate(set *appsv1beta1.StatefulSet) (errs field.ErrorList) {
 	spec, path := &set.Spec.Template.Spec, field.NewPath("spec", "template", "spec")
 	if spec.RestartPolicy != "" && spec.RestartPolicy != corev1.RestartPolicyAlways {
-		errs = append(errs, field.NotSupported(path.Child("restartPolicy"), spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
+		always := []corev1.RestartPolicy{corev1.RestartPolicyAlways}
+		errs = append(errs, field.NotSupported(path.Child("restartPolicy"), spec.RestartPolicy, always))
 	}
 	if spec.ActiveDeadlineSeconds != nil {
 		errs = append(errs, field.Forbidden(path.Child("activeDeadlineSeconds"), "the pods of a StatefulSet have no end; take it out"))

@@ -156,16 +156,21 @@ func TestValidate(t *testing.T) {
 		{"a template without a name", nil, []edit{withClaims(testkit.ClaimTemplate("", "1Gi"))}, "spec.volumeClaimTemplates[0].metadata.name: Required"},
 		{
 			"claims grow with their pods, and the class does not allow it",
-			[]edit{grows, withClaims(of("data", "1Gi", "fixed"))}, []edit{grows, withClaims(of("data", "2Gi", "fixed"))},
+			[]edit{grows, withClaims(of("data", "1Gi", "fixed"))},
+			[]edit{grows, withClaims(of("data", "2Gi", "fixed"))},
 			"spec.volumeClaimTemplates[0].spec.resources.requests.storage: Forbidden: StorageClass \"fixed-" + ns + "\" does not allow expansion",
 		},
 		{
 			"the class allows it",
-			[]edit{grows, withClaims(of("data", "1Gi", "growing"))}, []edit{grows, withClaims(of("data", "2Gi", "growing"))}, "",
+			[]edit{grows, withClaims(of("data", "1Gi", "growing"))},
+			[]edit{grows, withClaims(of("data", "2Gi", "growing"))},
+			"",
 		},
 		{
 			"only claims made from now on are larger: the class need not allow it",
-			[]edit{withClaims(of("data", "1Gi", "fixed"))}, []edit{withClaims(of("data", "2Gi", "fixed"))}, "",
+			[]edit{withClaims(of("data", "1Gi", "fixed"))},
+			[]edit{withClaims(of("data", "2Gi", "fixed"))},
+			"",
 		},
 		{"a set on its way out is let go", []edit{}, []edit{func(s *appsv1beta1.StatefulSet) {
 			s.DeletionTimestamp, s.Spec.Selector = ptr.To(metav1.NewTime(testkit.Epoch)), nil

@@ -86,7 +86,9 @@ type ownership struct {
 
 // ownerships lists the claims whose owners are not as the retention policy asks. all are those of all numbers that ever were:
 // one that has neither a pod nor a wanted number is looked at only if the set has made it.
-func ownerships(set *appsv1beta1.StatefulSet, all []*corev1.PersistentVolumeClaim, state workload.State, slots []workload.Slot) []ownership {
+func ownerships(
+	set *appsv1beta1.StatefulSet, all []*corev1.PersistentVolumeClaim, state workload.State, slots []workload.Slot,
+) []ownership {
 	pods := podsOf(set, state)
 	wanted := wantedKeys(slots)
 	var changed []ownership

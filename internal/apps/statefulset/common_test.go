@@ -1,7 +1,6 @@
 package statefulset_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -44,7 +43,7 @@ func TestAHookHoldsScalingDown(t *testing.T) {
 	if err := w.env.Client.Update(t.Context(), set); err != nil {
 		t.Fatal(err)
 	}
-	w.harness.Run(t, func(context.Context) error {
+	w.until(func() error {
 		if w.held(appsv1beta1.HeldByHook) == "" {
 			return fmt.Errorf("nothing is held: %+v", w.get().Status)
 		}
@@ -60,7 +59,7 @@ func TestAHookHoldsScalingDown(t *testing.T) {
 	for _, name := range []string{"web-2", "web-1"} {
 		w.patch(w.pods()[name], `{"metadata":{"labels":{"hold":null}}}`)
 	}
-	w.harness.Run(t, w.settled)
+	w.until(w.settled)
 	if got := w.names(); got != "web-0" {
 		t.Errorf("got %s", got)
 	}
@@ -78,8 +77,8 @@ func TestImagesArePulledAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.harness.Kubelet.Hold = func(p *corev1.Pod, _ testkit.Transition) bool { return p != nil && p.Labels[workload.PullFor] != "" }
-	pulls := func(want int) func(context.Context) error {
-		return func(context.Context) error {
+	pulls := func(want int) func() error {
+		return func() error {
 			nodes := map[string]bool{}
 			for _, p := range w.pods() {
 				if p.Labels[workload.PullFor] != "" {
@@ -92,9 +91,9 @@ func TestImagesArePulledAhead(t *testing.T) {
 			return nil
 		}
 	}
-	w.harness.Run(t, pulls(3))
+	w.until(pulls(3))
 	w.harness.Kubelet.Hold = nil
-	w.harness.Run(t, pulls(0))
+	w.until(pulls(0))
 	if w.held(appsv1beta1.HeldByPartition) == "" {
 		t.Error("the update has begun")
 	}
@@ -133,7 +132,7 @@ func TestAPodOfSomebodyElseIsInTheWay(t *testing.T) {
 	for _, c := range w.get().Status.Conditions {
 		if c.Type == "Ready" && c.Status == corev1.ConditionFalse && strings.Contains(c.Message, "not ours") {
 			w.delete(other)
-			w.harness.Run(t, w.settled)
+			w.until(w.settled)
 			return
 		}
 	}

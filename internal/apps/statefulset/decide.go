@@ -89,7 +89,7 @@ func limitsOf(set *appsv1beta1.StatefulSet, rolling appsv1beta1.RollingUpdateSta
 // priority is the order of an update that does not follow the ordinals; nil when it does.
 func priority(rolling appsv1beta1.RollingUpdateStatefulSetStrategy) (order.Less, error) {
 	if rolling.UnorderedUpdate == nil {
-		return nil, nil
+		return nil, nil //nolint:nilnil // no order is an answer: the engine's own
 	}
 	less, err := order.Priority(rolling.UnorderedUpdate.PriorityStrategy)
 	if err != nil {

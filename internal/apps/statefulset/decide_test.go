@@ -113,9 +113,11 @@ func TestDecide(t *testing.T) {
 		{"and not before", 2, nil, "web-0/v2!", "hold create 1: Order"},
 		{"all at once", 3, []edit{parallel}, "", "create 0/v2; create 1/v2; create 2/v2"},
 		{
-			"all at once, but at a pace", 3, []edit{parallel, func(s *appsv1beta1.StatefulSet) {
+			"all at once, but at a pace", 3,
+			[]edit{parallel, func(s *appsv1beta1.StatefulSet) {
 				s.Spec.ScaleStrategy = &appsv1beta1.StatefulSetScaleStrategy{MaxUnavailable: ptr.To(intstr.Parse("34%"))}
-			}}, "",
+			}},
+			"",
 			"create 0/v2; create 1/v2; hold create 2: ScaleStrategy",
 		},
 		{"the last pod goes first", 1, nil, "web-0/v2 web-1/v2 web-2/v2", "delete web-2; hold web-1: Order"},
@@ -129,34 +131,48 @@ func TestDecide(t *testing.T) {
 		{"updates come from the last", 3, nil, "web-0/v1 web-1/v1 web-2/v1", "replace web-2; hold web-1: Order; hold web-0: Order"},
 		{"an updated pod that starts holds the next", 3, nil, "web-0/v1 web-1/v1 web-2/v2!", "hold web-1: Order; hold web-0: Order"},
 		{
-			"several at a time", 4, []edit{parallel, away("2")}, "web-0/v1 web-1/v1 web-2/v1 web-3/v1",
+			"several at a time", 4,
+			[]edit{parallel, away("2")},
+			"web-0/v1 web-1/v1 web-2/v1 web-3/v1",
 			"replace web-3; replace web-2; hold web-1: Budget; hold web-0: Budget",
 		},
 		{
-			"a percentage rounds up", 4, []edit{parallel, away("30%")}, "web-0/v1 web-1/v1 web-2/v1 web-3/v1",
+			"a percentage rounds up", 4,
+			[]edit{parallel, away("30%")},
+			"web-0/v1 web-1/v1 web-2/v1 web-3/v1",
 			"replace web-3; replace web-2; hold web-1: Budget; hold web-0: Budget",
 		},
 		{
-			"the default is one", 3, []edit{parallel}, "web-0/v1 web-1/v1 web-2/v1",
+			"the default is one", 3,
+			[]edit{parallel},
+			"web-0/v1 web-1/v1 web-2/v1",
 			"replace web-2; hold web-1: Budget; hold web-0: Budget",
 		},
 		{
-			"numbers, not names, are in order", 11, []edit{parallel}, "web-0/v2 web-1/v2 web-2/v1 web-3/v2 web-4/v2 web-5/v2 web-6/v2 web-7/v2 web-8/v2 web-9/v2 web-10/v1",
+			"numbers, not names, are in order", 11,
+			[]edit{parallel},
+			"web-0/v2 web-1/v2 web-2/v1 web-3/v2 web-4/v2 web-5/v2 web-6/v2 web-7/v2 web-8/v2 web-9/v2 web-10/v1",
 			"replace web-10; hold web-2: Budget",
 		},
 		{
 			"in place", 2, []edit{policy("InPlaceIfPossible")}, "web-0/v1 web-1/v1", "update web-1; hold web-0: Order",
 		},
 		{
-			"paused", 2, []edit{rolling(func(r *appsv1beta1.RollingUpdateStatefulSetStrategy) { r.Paused = true })}, "web-0/v1 web-1/v1",
+			"paused", 2,
+			[]edit{rolling(func(r *appsv1beta1.RollingUpdateStatefulSetStrategy) { r.Paused = true })},
+			"web-0/v1 web-1/v1",
 			"hold web-1: Paused; hold web-0: Paused",
 		},
 		{
-			"on delete", 2, []edit{func(s *appsv1beta1.StatefulSet) { s.Spec.UpdateStrategy.Type = "OnDelete" }}, "web-0/v1 web-1/v1~",
+			"on delete", 2,
+			[]edit{func(s *appsv1beta1.StatefulSet) { s.Spec.UpdateStrategy.Type = "OnDelete" }},
+			"web-0/v1 web-1/v1~",
 			"hold web-0: OnDelete; hold create 1: Termination",
 		},
 		{
-			"on delete, it is gone", 2, []edit{func(s *appsv1beta1.StatefulSet) { s.Spec.UpdateStrategy.Type = "OnDelete" }}, "web-0/v1",
+			"on delete, it is gone", 2,
+			[]edit{func(s *appsv1beta1.StatefulSet) { s.Spec.UpdateStrategy.Type = "OnDelete" }},
+			"web-0/v1",
 			"create 1/v2; hold web-0: OnDelete",
 		},
 
@@ -165,14 +181,18 @@ func TestDecide(t *testing.T) {
 		{"a new one behind it is new", 3, []edit{partition(2)}, "web-0/v1 web-1/v1", "create 2/v2; hold web-1: Partition; hold web-0: Partition"},
 		{"a partition beyond replicas keeps all", 2, []edit{partition(7)}, "web-0/v1 web-1/v1", "hold web-1: Partition; hold web-0: Partition"},
 		{
-			"it counts pods, not numbers", 3, []edit{partition(2), reserving("0-4")}, "web-5/v1 web-6/v1 web-7/v1",
+			"it counts pods, not numbers", 3,
+			[]edit{partition(2), reserving("0-4")},
+			"web-5/v1 web-6/v1 web-7/v1",
 			"replace web-7; hold web-6: Partition; hold web-5: Partition",
 		},
 		{"an updated pod is never taken back", 2, []edit{partition(2)}, "web-0/v2 web-1/v1", "hold web-1: Partition"},
 
 		{"a reserved number goes, and the next one comes", 3, []edit{parallel, reserving("1")}, "web-0/v2 web-1/v2 web-2/v2", "delete web-1; create 3/v2"},
 		{
-			"in order: the new one first", 3, []edit{reserving("1")}, "web-0/v2 web-1/v2 web-2/v2",
+			"in order: the new one first", 3,
+			[]edit{reserving("1")},
+			"web-0/v2 web-1/v2 web-2/v2",
 			"create 3/v2; hold web-1: Order",
 		},
 		{"then the reserved one goes", 3, []edit{reserving("1")}, "web-0/v2 web-1/v2 web-2/v2 web-3/v2", "delete web-1"},

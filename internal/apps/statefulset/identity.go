@@ -3,6 +3,7 @@ package statefulset
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -41,9 +42,7 @@ func (i identity) labels(key string) map[string]string {
 // shape gives a new pod its identity; its volumes it has already.
 func (i identity) shape(p *corev1.Pod, key string) {
 	p.Spec.Hostname, p.Spec.Subdomain = i.name(key), i.service
-	for name, value := range i.labels(key) {
-		p.Labels[name] = value
-	}
+	maps.Copy(p.Labels, i.labels(key))
 }
 
 // lost are the labels that somebody has taken from a pod, or changed.

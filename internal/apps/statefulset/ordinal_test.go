@@ -14,7 +14,7 @@ import (
 // reserve reads "1 5-7".
 func reserve(text string) []intstr.IntOrString {
 	var all []intstr.IntOrString
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		all = append(all, intstr.Parse(word))
 	}
 	return all

@@ -118,7 +118,7 @@ func TestPartition(t *testing.T) {
 	w.run()
 	w.change(image("v2"))
 	tags := func() (all string) {
-		for _, name := range strings.Fields(w.names()) {
+		for name := range strings.FieldsSeq(w.names()) {
 			all += " " + strings.TrimPrefix(w.pods()[name].Spec.Containers[0].Image, "registry.local/web:")
 		}
 		return all
@@ -199,12 +199,12 @@ func TestANamedPodGoes(t *testing.T) {
 	for _, name := range []string{"web-0", "web-2"} {
 		w.patch(w.pods()[name], `{"metadata":{"labels":{"apps.kruise.io/specified-delete":"true"}}}`)
 	}
-	w.harness.Run(t, func(ctx context.Context) error {
+	w.until(func() error {
 		after := w.uids()
 		if after["web-0"] == before["web-0"] || after["web-2"] == before["web-2"] {
 			return fmt.Errorf("they are still there")
 		}
-		return w.settled(ctx)
+		return w.settled()
 	})
 	if w.uids()["web-1"] != before["web-1"] {
 		t.Error("the other one went, too")
@@ -218,7 +218,7 @@ func TestAMissingClaimIsMadeAgain(t *testing.T) {
 	w.harness.Kubelet.Hold = func(_ *corev1.Pod, next testkit.Transition) bool {
 		return next == testkit.BindClaim || next == testkit.Bind
 	}
-	w.harness.Run(t, func(context.Context) error {
+	w.until(func() error {
 		if len(w.pods()) != 1 {
 			return fmt.Errorf("no pod yet")
 		}
@@ -359,7 +359,7 @@ func TestClaimsGrowOneAfterTheOther(t *testing.T) {
 		t.Errorf("held %+v", held)
 	}
 	w.harness.Kubelet.Hold = nil
-	w.harness.Run(t, func(context.Context) error {
+	w.until(func() error {
 		if got := w.requests(); got != " 2Gi 2Gi" {
 			return fmt.Errorf("got%s", got)
 		}
@@ -405,7 +405,7 @@ func TestAdoptsOnlyItsOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.harness.Run(t, func(ctx context.Context) error { return w.settled(ctx) })
+	w.until(w.settled)
 	pods := w.pods()
 	if metav1.GetControllerOf(pods["helper"]) != nil {
 		t.Error("it adopted a pod that has no number of its own")

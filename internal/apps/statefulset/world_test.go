@@ -85,7 +85,7 @@ func (w *world) controller(lag *testkit.LagCache, faults *testkit.Faults) func(c
 	frame := reconcile.New(lag.Client(c), room, reconcile.Options{Name: "statefulset", Clock: w.clock, StatusInterval: -1})
 	return func(ctx context.Context) error {
 		_, err := frame.Reconcile(ctx, ctrl.Request{NamespacedName: w.key})
-		return err //nolint:wrapcheck // the harness shows it
+		return err
 	}
 }
 
@@ -144,11 +144,17 @@ func (w *world) inOrder(before, after *corev1.Pod, now []*corev1.Pod) string {
 // run lets everybody act until the set is done, and holds the state against the promises.
 func (w *world) run() {
 	w.t.Helper()
-	w.harness.Run(w.t, func(ctx context.Context) error { return w.settled(ctx) })
+	w.until(w.settled)
+}
+
+// until lets everybody act until that is so.
+func (w *world) until(so func() error) {
+	w.t.Helper()
+	w.harness.Run(w.t, func(context.Context) error { return so() })
 }
 
 // settled is when the status says that all is done, of this spec.
-func (w *world) settled(context.Context) error {
+func (w *world) settled() error {
 	set := w.get()
 	for _, c := range set.Status.Conditions {
 		if c.Type == "Ready" && c.Status == corev1.ConditionTrue && set.Status.ObservedGeneration == set.Generation {

@@ -18,7 +18,9 @@ type Wave struct {
 
 // Next picks the claims that grow now: slots in the order of their keys, at most limit at a time, those whose volumes still
 // follow among them. claims are by name.
-func Next(set string, templates []corev1.PersistentVolumeClaim, claims map[string]*corev1.PersistentVolumeClaim, keys []string, limit int) Wave {
+func Next(
+	set string, templates []corev1.PersistentVolumeClaim, claims map[string]*corev1.PersistentVolumeClaim, keys []string, limit int,
+) Wave {
 	w := Wave{}
 	wanted := make([][]Growth, len(keys))
 	for i, key := range keys {

@@ -57,26 +57,35 @@ func TestOwners(t *testing.T) {
 		{"with either, while the number is wanted", both, []metav1.OwnerReference{pods}, nil, "StatefulSet web/set", true},
 		{
 			"what a forerunner of the set has left", keep,
-			[]metav1.OwnerReference{ref("StatefulSet", "apps.kruise.io/v1beta1", "web", "old", true)}, nil, "", true,
+			[]metav1.OwnerReference{ref("StatefulSet", "apps.kruise.io/v1beta1", "web", "old", true)},
+			nil, "", true,
 		},
 		{
 			"the same, where it goes with the set", withSet,
-			[]metav1.OwnerReference{ref("StatefulSet", "apps.kruise.io/v1beta1", "web", "old", true)}, nil, "StatefulSet web/set", true,
+			[]metav1.OwnerReference{ref("StatefulSet", "apps.kruise.io/v1beta1", "web", "old", true)},
+			nil, "StatefulSet web/set", true,
 		},
 		{
 			"a reference that does not control becomes one that does", withSet,
-			[]metav1.OwnerReference{ref("StatefulSet", "apps.kruise.io/v1beta1", "web", "set", false)}, nil, "StatefulSet web/set", true,
+			[]metav1.OwnerReference{ref("StatefulSet", "apps.kruise.io/v1beta1", "web", "set", false)},
+			nil, "StatefulSet web/set", true,
 		},
 		{
-			"others that own it stay", withSet, []metav1.OwnerReference{ref("Backup", "example.com/v1", "daily", "b", false)}, nil,
+			"others that own it stay", withSet,
+			[]metav1.OwnerReference{ref("Backup", "example.com/v1", "daily", "b", false)},
+			nil,
 			"Backup daily/b, StatefulSet web/set", true,
 		},
 		{
-			"somebody else controls it: hands off", both, []metav1.OwnerReference{ref("Database", "example.com/v1", "db", "d", true)}, leaving,
+			"somebody else controls it: hands off", both,
+			[]metav1.OwnerReference{ref("Database", "example.com/v1", "db", "d", true)},
+			leaving,
 			"Database db/d", false,
 		},
 		{
-			"a native set of the same name is somebody else", withSet, []metav1.OwnerReference{ref("StatefulSet", "apps/v1", "web", "n", true)}, nil,
+			"a native set of the same name is somebody else", withSet,
+			[]metav1.OwnerReference{ref("StatefulSet", "apps/v1", "web", "n", true)},
+			nil,
 			"StatefulSet web/n", false,
 		},
 	} {

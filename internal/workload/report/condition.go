@@ -39,7 +39,7 @@ type Condition struct {
 }
 
 // Conditions are those of one workload, sorted by type.
-type Conditions []Condition
+type Conditions []Condition //nolint:recvcheck // a list: only what adds to it needs its place
 
 // Read makes Conditions of a kind's own list.
 func Read[T any](list []T, one func(c T) Condition) Conditions {

@@ -38,19 +38,23 @@ func TestConditions(t *testing.T) {
 		{"all there", report.Standing{Done: true, Available: 3}, "Ready=True/Available"},
 		{"on its way", report.Standing{}, "Ready=False/InProgress Reconciling=True/InProgress"},
 		{
-			"pods cannot be made", report.Standing{Acted: &workload.Error{Scale: errors.New("quota")}},
+			"pods cannot be made",
+			report.Standing{Acted: &workload.Error{Scale: errors.New("quota")}},
 			"FailedCreatePod=True/FailedCreatePod Ready=False/InProgress Reconciling=True/InProgress",
 		},
 		{
-			"pods cannot be made, ever", report.Standing{Acted: &workload.Error{Scale: invalid()}},
+			"pods cannot be made, ever",
+			report.Standing{Acted: &workload.Error{Scale: invalid()}},
 			"FailedCreatePod=True/FailedCreatePod Ready=False/InProgress Stalled=True/RefusedByAPIServer",
 		},
 		{
-			"pods cannot be changed", report.Standing{Acted: &workload.Error{Update: errors.New("no")}},
+			"pods cannot be changed",
+			report.Standing{Acted: &workload.Error{Update: errors.New("no")}},
 			"FailedUpdatePod=True/FailedUpdatePod Ready=False/InProgress Reconciling=True/InProgress",
 		},
 		{
-			"a conflict is no failure", report.Standing{Acted: &workload.Error{Scale: conflict}},
+			"a conflict is no failure",
+			report.Standing{Acted: &workload.Error{Scale: conflict}},
 			"Ready=False/InProgress Reconciling=True/InProgress",
 		},
 	} {
