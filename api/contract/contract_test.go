@@ -18,7 +18,7 @@ import (
 
 // implemented lists the kinds that exist; the facts of the others wait. A kind that is listed and missing is a failure.
 func implemented() []string {
-	return []string{"CloneSet.apps.kruise.io", "AdvancedCronJob.apps.kruise.io", "UnitedDeployment.apps.kruise.io", "StatefulSet.apps.kruise.io", "DaemonSet.apps.kruise.io", "BroadcastJob.apps.kruise.io", "SidecarSet.apps.kruise.io", "PodDeletionFlowControl.policy.kruise.io", "PodDeletionLedger.policy.kruise.io", "PodUnavailableBudget.policy.kruise.io"}
+	return []string{"CloneSet.apps.kruise.io", "AdvancedCronJob.apps.kruise.io", "UnitedDeployment.apps.kruise.io", "StatefulSet.apps.kruise.io", "DaemonSet.apps.kruise.io", "BroadcastJob.apps.kruise.io", "SidecarSet.apps.kruise.io", "PodDeletionFlowControl.policy.kruise.io", "PodDeletionLedger.policy.kruise.io", "PodUnavailableBudget.policy.kruise.io", "BreakGlass.policy.kruise.io"}
 }
 
 // extra lists what we have beyond the contract, by kind and path, with the reason.
