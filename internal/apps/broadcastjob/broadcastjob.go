@@ -93,8 +93,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, job *appsv1beta1.BroadcastJo
 	if err != nil {
 		return reconcile.Result{}, report.Verdict(err)
 	}
-	left, _ := lifetime(job, now)
-	return reconcile.After(report.Sooner(plan.Again, left)), nil
+	again := plan.Again
+	if left, finished := lifetime(job, now); finished {
+		again = report.Sooner(again, max(left, time.Millisecond))
+	}
+	return reconcile.After(again), nil
 }
 
 // lifetime is how long a job that has ended is kept; false: it has not ended, or is kept for good.

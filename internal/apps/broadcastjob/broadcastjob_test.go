@@ -263,6 +263,35 @@ func TestContinueAndTheEnd(t *testing.T) {
 	}
 }
 
+func TestAJobThatIsNotKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, nil, func(job *appsv1beta1.BroadcastJob) { job.Spec.CompletionPolicy.TTLSecondsAfterFinished = new(int32) })
+	for range 20 {
+		if err := w.Pass(t); err != nil {
+			t.Log(err)
+		}
+		if _, err := w.Kubelet.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.Step(time.Second)
+	}
+	var job appsv1beta1.BroadcastJob
+	if err := w.env.Client.Get(t.Context(), w.key, &job); !apierrors.IsNotFound(err) {
+		t.Errorf("the job is still there: %s (%v)", told(&job), err)
+	}
+}
+
+func TestATemplateThatNeverEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, nil, func(job *appsv1beta1.BroadcastJob) { job.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyAlways })
+	if err := w.Pass(t); err != nil {
+		t.Log(err)
+	}
+	if got := says(w.get(), "Stalled"); !strings.Contains(got, "restartPolicy is Always") || len(w.pods()) != 0 {
+		t.Errorf("the condition says %q, pods: %s", got, w.describe())
+	}
+}
+
 func TestPauseAndTryAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2, nil, policy(appsv1beta1.FailurePolicyPause), func(job *appsv1beta1.BroadcastJob) {

@@ -2,6 +2,7 @@ package broadcastjob
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -24,6 +25,8 @@ const (
 	reasonDeadline = "DeadlineExceeded"
 )
 
+var errEndless = errors.New("spec.template.spec.restartPolicy is Always, so no pod would ever end; set Never or OnFailure")
+
 // tally is how far a job has come, node by node.
 type tally struct {
 	// nodes is how many there are, desired how many of them should run a pod or have run one.
@@ -42,6 +45,9 @@ type tally struct {
 
 // look counts the pods of the nodes that the job is for. What ran on nodes that have left does not count.
 func look(job *appsv1beta1.BroadcastJob, nodes []corev1.Node, state workload.State) (tally, error) {
+	if job.Spec.Template.Spec.RestartPolicy == corev1.RestartPolicyAlways {
+		return tally{}, errEndless // it got past us while we were away
+	}
 	template, err := node.NewTemplate(&job.Spec.Template)
 	if err != nil {
 		return tally{}, err

@@ -2,6 +2,7 @@ package daemonset
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -134,6 +135,8 @@ func bursting(c workload.Change) workload.Held {
 	}
 }
 
+var errEnds = errors.New("spec.template.spec.restartPolicy must be Always: a daemon has no end; leave it out")
+
 // survey is what the nodes mean for a set, and who is on them.
 type survey struct {
 	// places are the nodes that should have a pod, and those that have one which may stay, by name.
@@ -157,6 +160,9 @@ type place struct {
 
 // look surveys the nodes. rest tells how long a node gets no pod after the last one failed.
 func look(ds *appsv1beta1.DaemonSet, nodes []corev1.Node, state workload.State, rest func(node string) time.Duration) (survey, error) {
+	if policy := ds.Spec.Template.Spec.RestartPolicy; policy != "" && policy != corev1.RestartPolicyAlways {
+		return survey{}, errEnds // it got past us while we were away
+	}
 	template, err := node.NewTemplate(&ds.Spec.Template, node.Daemon(ds.Spec.Template.Spec.HostNetwork)...)
 	if err != nil {
 		return survey{}, err
@@ -206,7 +212,7 @@ func (s *survey) slots(state workload.State, updated int, partitioned bool) []wo
 		slots[i] = workload.Slot{Key: p.node.Name, Revision: current}
 		switch {
 		case !p.wanted: // whatever it is, it stays as it is
-			slots[i].Revision = p.members[0].Revision
+			slots[i].Revision = p.eldest().Revision
 		case p.selected || update == current || p.progress(update) == isUpdated:
 			candidates = append(candidates, i)
 		}
