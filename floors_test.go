@@ -83,6 +83,7 @@ func pure() []string {
 	return []string{
 		"api", "internal/pod", "internal/disruption", "internal/mesh/shard",
 		"internal/workload/order", "internal/workload/hook", "internal/workload/inplace", "internal/workload/claim",
+		"internal/workload/node",
 		"internal/workload/diff.go", "internal/workload/limit.go",
 	}
 }
