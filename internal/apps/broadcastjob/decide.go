@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/pod"
 	"github.com/holdfast-io/holdfast/internal/workload"
 	"github.com/holdfast-io/holdfast/internal/workload/node"
+	"github.com/holdfast-io/holdfast/internal/workload/report"
 	"github.com/holdfast-io/holdfast/internal/workload/share"
 )
 
@@ -253,9 +254,7 @@ func decide(job *appsv1beta1.BroadcastJob, state workload.State, t tally, o outc
 	if !o.stop {
 		plan.Held = append(plan.Held, waits(job, t, o, starts)...)
 	}
-	if o.again > 0 && (plan.Again == 0 || o.again < plan.Again) {
-		plan.Again = o.again
-	}
+	plan.Again = report.Sooner(plan.Again, o.again)
 	return plan, nil
 }
 

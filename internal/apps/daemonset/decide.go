@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/workload"
 	"github.com/holdfast-io/holdfast/internal/workload/hook"
 	"github.com/holdfast-io/holdfast/internal/workload/node"
+	"github.com/holdfast-io/holdfast/internal/workload/report"
 	"github.com/holdfast-io/holdfast/internal/workload/share"
 )
 
@@ -34,9 +35,7 @@ func decide(ds *appsv1beta1.DaemonSet, state workload.State, s survey, now time.
 	plan := workload.Limit(set, state, workload.Diff(set, state), now)
 	s.explain(plan.Held)
 	inBursts(&plan, max(1, burst))
-	if s.again > 0 && (plan.Again == 0 || s.again < plan.Again) {
-		plan.Again = s.again
-	}
+	plan.Again = report.Sooner(plan.Again, s.again)
 	return plan, nil
 }
 
@@ -112,7 +111,7 @@ func inBursts(plan *workload.Plan, burst int) {
 			plan.Held = append(plan.Held, bursting(workload.Change{Verb: workload.Create, Key: b.Key, Revision: b.Revision}))
 		}
 		plan.Births = plan.Births[:burst]
-		plan.Again = burstInterval
+		plan.Again = report.Sooner(plan.Again, burstInterval)
 	}
 	deletions := 0
 	plan.Steps = slices.DeleteFunc(plan.Steps, func(s workload.Step) bool {
@@ -123,7 +122,7 @@ func inBursts(plan *workload.Plan, burst int) {
 			return false
 		}
 		plan.Held = append(plan.Held, bursting(s.Change))
-		plan.Again = burstInterval
+		plan.Again = report.Sooner(plan.Again, burstInterval)
 		return true
 	})
 }
@@ -191,9 +190,7 @@ func look(ds *appsv1beta1.DaemonSet, nodes []corev1.Node, state workload.State, 
 		if p.wanted {
 			s.desired++
 			p.rest = rest(n.Name)
-			if p.rest > 0 && (s.again == 0 || p.rest < s.again) {
-				s.again = p.rest
-			}
+			s.again = report.Sooner(s.again, p.rest)
 		}
 		s.places = append(s.places, p)
 	}
