@@ -45,7 +45,7 @@ func newInstall(streams genericiooptions.IOStreams) *cobra.Command {
 	flags.StringVar(&opts.Image, "image", opts.Image, "image of the operator")
 	flags.Int32Var(&opts.Replicas, "replicas", opts.Replicas, "replicas of the operator")
 	flags.StringSliceVar(&opts.Parts, "parts", nil, "parts to install; default: all")
-	flags.StringSliceVar(&opts.Only, "only", nil, "steps to take: crds, namespace, rbac, operator, webhooks; default: all")
+	flags.StringSliceVar(&opts.Only, "only", nil, "steps to take: crds, namespace, rbac, operator, policies, webhooks; default: all")
 	flags.BoolVar(&opts.TakeOver, "take-over", false, "take definitions over from another installation; every object stays")
 	flags.BoolVar(&opts.Wait, "wait", opts.Wait, "wait until the operator is ready")
 	flags.DurationVar(&opts.Timeout, "timeout", opts.Timeout, "how long all of it may take")
