@@ -50,8 +50,8 @@ func Owner(kind schema.GroupKind) handler.MapFunc {
 	}
 }
 
-// Register has mgr run f over every object of its kind, once the cluster serves that kind: a kind whose definition is
-// missing is not an error, its controller starts when the definition appears.
+// Register has mgr run f over every object of its kind, once the cluster serves that kind and those it watches: a kind whose
+// definition is missing is not an error, its controller starts when the definition appears.
 func Register[T client.Object](mgr manager.Manager, f *Frame[T], watches ...Watch) error {
 	gvk, err := apiutil.GVKForObject(newObject[T](), mgr.GetScheme())
 	if err != nil {
@@ -61,20 +61,31 @@ func Register[T client.Object](mgr manager.Manager, f *Frame[T], watches ...Watc
 	if err != nil {
 		return fmt.Errorf("register controller %s: make a discovery client: %w", f.opts.Name, err)
 	}
+	needed := []schema.GroupVersionKind{gvk}
+	for _, w := range watches {
+		if w.Source != nil {
+			continue
+		}
+		watched, err := apiutil.GVKForObject(w.Object, mgr.GetScheme())
+		if err != nil {
+			return fmt.Errorf("register controller %s: watch %T: %w", f.opts.Name, w.Object, err)
+		}
+		needed = append(needed, watched)
+	}
 	f.opts.Metrics.setEnabled(f.opts.Name, false)
 	err = mgr.Add(&gate{
 		wait: func(ctx context.Context) error {
 			log := mgr.GetLogger().WithValues("controller", f.opts.Name, "kind", gvk.GroupKind().String(), "version", gvk.Version)
 			told := false
 			for {
-				ok, err := serves(served, gvk)
-				if ok {
+				err := servesAll(served, needed)
+				if err == nil {
 					break
 				}
 				if !told {
 					told = true
-					log.Info("controller not started: the cluster does not serve its kind; it starts when the CustomResourceDefinition is installed",
-						"error", fmt.Sprint(err))
+					log.Info("controller not started: the cluster does not serve all its kinds; it starts when the CustomResourceDefinition is installed",
+						"error", err.Error())
 				}
 				select {
 				case <-ctx.Done():
@@ -83,7 +94,7 @@ func Register[T client.Object](mgr manager.Manager, f *Frame[T], watches ...Watc
 				}
 			}
 			if told {
-				log.Info("the cluster serves the kind now: starting its controller")
+				log.Info("the cluster serves the kinds now: starting its controller")
 			}
 			f.opts.Metrics.setEnabled(f.opts.Name, true)
 			if err := start(mgr, f, gvk, watches); err != nil && ctx.Err() == nil {
@@ -106,18 +117,28 @@ type gate struct {
 func (g *gate) Start(ctx context.Context) error { return g.wait(ctx) }
 func (g *gate) NeedLeaderElection() bool        { return false }
 
+// servesAll says which of the kinds the cluster does not serve, if any.
+func servesAll(d discovery.ServerResourcesInterface, kinds []schema.GroupVersionKind) error {
+	for _, gvk := range kinds {
+		if err := serves(d, gvk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // serves asks for one group and version only: it must not depend on the health of other APIs of the cluster.
-func serves(d discovery.ServerResourcesInterface, gvk schema.GroupVersionKind) (bool, error) {
+func serves(d discovery.ServerResourcesInterface, gvk schema.GroupVersionKind) error {
 	list, err := d.ServerResourcesForGroupVersion(gvk.GroupVersion().String())
 	if err != nil {
-		return false, fmt.Errorf("ask for %s: %w", gvk.GroupVersion(), err)
+		return fmt.Errorf("ask for %s: %w", gvk.GroupVersion(), err)
 	}
 	for _, r := range list.APIResources {
 		if r.Kind == gvk.Kind {
-			return true, nil
+			return nil
 		}
 	}
-	return false, fmt.Errorf("%s has no kind %s", gvk.GroupVersion(), gvk.Kind)
+	return fmt.Errorf("%s has no kind %s", gvk.GroupVersion(), gvk.Kind)
 }
 
 func start[T client.Object](mgr manager.Manager, f *Frame[T], gvk schema.GroupVersionKind, watches []Watch) error {

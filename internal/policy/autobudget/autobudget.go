@@ -175,7 +175,8 @@ func (r *Reconciler[T]) withdraw(ctx context.Context, family family, made client
 		return fmt.Errorf("withdraw %s %s/%s: %w", family.kind, made.GetNamespace(), made.GetName(), err)
 	}
 	if own == "" {
-		reconcile.Event(ctx, corev1.EventTypeNormal, "BudgetWithdrawn", "%s %s was withdrawn: nothing asks for it any more", family.kind, made.GetName())
+		reconcile.Event(ctx, corev1.EventTypeNormal, "BudgetWithdrawn", "%s %s was withdrawn: nothing asks for it any more",
+			family.kind, made.GetName())
 	}
 	return nil
 }

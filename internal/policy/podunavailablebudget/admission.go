@@ -17,6 +17,7 @@ import (
 
 	policyv1beta1 "github.com/holdfast-io/holdfast/api/policy/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/admission"
+	"github.com/holdfast-io/holdfast/internal/disruption/budget"
 )
 
 // Hooks are the webhooks that judge budgets.
@@ -94,7 +95,8 @@ func validateTarget(t *policyv1beta1.TargetReference, path *field.Path) (errs fi
 func validateLimits(s *policyv1beta1.PodUnavailableBudgetSpec, spec *field.Path) field.ErrorList {
 	switch {
 	case s.MaxUnavailable == nil && s.MinAvailable == nil:
-		return field.ErrorList{field.Required(spec.Child("maxUnavailable"), "say how many pods may be away, or how many must stay with minAvailable")}
+		return field.ErrorList{field.Required(spec.Child("maxUnavailable"),
+			"say how many pods may be away, or how many must stay with minAvailable")}
 	case s.MaxUnavailable != nil && s.MinAvailable != nil:
 		return field.ErrorList{field.Forbidden(spec.Child("minAvailable"), "it cannot be set together with maxUnavailable; keep one of them")}
 	}
@@ -102,13 +104,13 @@ func validateLimits(s *policyv1beta1.PodUnavailableBudgetSpec, spec *field.Path)
 	if value == nil {
 		name, value = "minAvailable", s.MinAvailable
 	}
-	pub := policyv1beta1.PodUnavailableBudget{Spec: policyv1beta1.PodUnavailableBudgetSpec{MaxUnavailable: s.MaxUnavailable, MinAvailable: s.MinAvailable}}
-	if _, err := limits(&pub).Desired(100); err != nil {
+	if _, err := (budget.Limits{MaxUnavailable: s.MaxUnavailable, MinAvailable: s.MinAvailable}).Desired(100); err != nil {
 		text := err.Error()
 		if cause := errors.Unwrap(err); cause != nil {
 			text = cause.Error()
 		}
-		return field.ErrorList{field.Invalid(spec.Child(name), value.String(), text+": write a whole number of 0 or more, or a percentage from 0% to 100%")}
+		return field.ErrorList{field.Invalid(spec.Child(name), value.String(),
+			text+": write a whole number of 0 or more, or a percentage from 0% to 100%")}
 	}
 	return nil
 }
@@ -157,7 +159,8 @@ func (k *Keeper) overlapping(ctx context.Context, pub *policyv1beta1.PodUnavaila
 	if len(names) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("the same pods are guarded by %s: a pod may go only when all of the budgets allow it", strings.Join(names, ", "))}
+	return []string{fmt.Sprintf("the same pods are guarded by %s: a pod may go only when all of the budgets allow it",
+		strings.Join(names, ", "))}
 }
 
 func overlap(a, b *policyv1beta1.PodUnavailableBudget) bool {

@@ -55,10 +55,11 @@ func (k *Keeper) Check(ctx context.Context, r disruption.Request) disruption.Ver
 		pub := &all.Items[i]
 		s := &pub.Status
 		if s.ObservedGeneration != pub.Generation || s.DesiredAvailable < s.TotalReplicas || s.TotalReplicas == 0 ||
-			!enforces(pub, r) || s.Selector == "" || len(s.Grants) > 0 || pub.Spec.IgnoredPodSelector != nil {
+			!enforces(pub, r) || s.Selector == "" || len(s.Grants) > 0 || pub.Spec.IgnoredPodSelector != nil ||
+			!meta.IsStatusConditionTrue(s.Conditions, policyv1beta1.BudgetEnforced) {
 			continue
 		}
-		if selector, err := labels.Parse(s.Selector); err == nil && selector.Matches(labels.Set(r.Pod.Labels)) && meta.IsStatusConditionTrue(pub.Status.Conditions, policyv1beta1.BudgetEnforced) {
+		if selector, err := labels.Parse(s.Selector); err == nil && selector.Matches(labels.Set(r.Pod.Labels)) {
 			figures := budget.Figures{Total: int(s.TotalReplicas), Desired: int(s.DesiredAvailable), Available: int(s.CurrentAvailable)}
 			return k.denied(pub, r, budget.Answer{Reason: budget.NeverAllows, Figures: figures})
 		}

@@ -59,8 +59,7 @@ type Deps struct {
 // +kubebuilder:rbac:groups=apps,resources=replicasets;daemonsets,verbs=get
 // +kubebuilder:rbac:groups=apps,resources=deployments/scale;statefulsets/scale;replicasets/scale,verbs=get
 // +kubebuilder:rbac:groups="",resources=replicationcontrollers;replicationcontrollers/scale,verbs=get
-// +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets,verbs=get;list;watch
-// +kubebuilder:rbac:groups=apps.kruise.io,resources=statefulsets;uniteddeployments;daemonsets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets;statefulsets;uniteddeployments;daemonsets,verbs=get
 // +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets/scale;statefulsets/scale;uniteddeployments/scale,verbs=get
 
 // Keeper keeps budgets. It is safe for concurrent use.
@@ -191,6 +190,10 @@ func (k *Keeper) observe(ctx context.Context, pub *policyv1beta1.PodUnavailableB
 	}
 	if err = k.keep.wants(ctx, pub, &o.scope, &o.guarded); err != nil {
 		return o, err
+	}
+	if desired, err := limits(pub).Desired(o.scope.total); err == nil && desired >= o.scope.total {
+		// Nothing may go: unless nobody wants the pods any more, and then they would stay for good.
+		o.scope.total = k.keep.withoutLeaving(ctx, pub.Namespace, o.scope)
 	}
 	if o.open, err = k.settle(ctx, pub, &o.guarded); err != nil {
 		return o, err

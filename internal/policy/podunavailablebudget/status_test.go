@@ -150,6 +150,24 @@ func TestWorkloadOnItsWayOut(t *testing.T) {
 	}
 }
 
+// TestBlockingWorkloadOnItsWayOut: even a budget that allows none must not keep a workload from being deleted.
+func TestBlockingWorkloadOnItsWayOut(t *testing.T) {
+	s := newScene(t)
+	d := s.deployment("web", 2)
+	pods := s.pods("web", 2)
+	s.budget("web", "0")
+	r := s.lagging(nil)
+	r.reconcile("web")
+	r.fresh().denies(disruption.Delete, pods[0], "it allows none")
+	if err := s.env.Client.Delete(t.Context(), d, client.PropagationPolicy(metav1.DeletePropagationForeground)); err != nil {
+		t.Fatal(err)
+	}
+	r.fresh().reconcile("web")
+	for _, p := range pods {
+		r.fresh().allows(disruption.Delete, p, "its workload is being deleted")
+	}
+}
+
 func TestBlocking(t *testing.T) {
 	s := newScene(t)
 	s.deployment("web", 2)

@@ -11,7 +11,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	policyv1beta1 "github.com/holdfast-io/holdfast/api/policy/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
@@ -23,7 +22,6 @@ func (k *Keeper) Watches() []reconcile.Watch {
 		{Object: &corev1.Pod{}, Map: k.ofPod},
 		k.workloads(&appsv1.Deployment{}, appsv1.SchemeGroupVersion.WithKind("Deployment")),
 		k.workloads(&appsv1.StatefulSet{}, appsv1.SchemeGroupVersion.WithKind("StatefulSet")),
-		k.workloads(&appsv1beta1.CloneSet{}, appsv1beta1.SchemeGroupVersion.WithKind("CloneSet")),
 	}
 }
 
