@@ -77,7 +77,7 @@ type StatefulSetSpec struct {
 	//
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:MaxItems=10000
 	// +kubebuilder:validation:items:XIntOrString
 	// +kubebuilder:validation:items:MaxLength=21
 	// +kubebuilder:validation:items:XValidation:rule="type(self) == int ? self >= 0 : (type(self) == string ? self.matches('^[0-9]{1,10}(-[0-9]{1,10})?$') : false)",message="must be an ordinal of 0 or more, or a range of them such as \"5-7\""

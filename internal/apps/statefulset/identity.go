@@ -63,16 +63,22 @@ func (i identity) lost(p *corev1.Pod) map[string]string {
 // strange says what is not as it should be with the volumes of a pod that was adopted; "" when they are its own. The volumes of
 // a pod cannot be changed.
 func (i identity) strange(p *corev1.Pod) string {
-	mounted := map[string]string{}
-	for _, volume := range p.Spec.Volumes {
-		if volume.PersistentVolumeClaim != nil {
-			mounted[volume.Name] = volume.PersistentVolumeClaim.ClaimName
-		}
-	}
+	key := i.place(p)
 	for k := range i.claims {
 		name := i.claims[k].Name
-		if wanted := claim.Name(name, i.set, i.place(p)); mounted[name] != wanted {
-			return fmt.Sprintf("pod %s was adopted and does not use claim %s; delete the pod to have it made anew with its volumes", p.Name, wanted)
+		if claimOrdinal(name, i.set, mounted(p, name)) != key {
+			return fmt.Sprintf("pod %s was adopted and does not use claim %s; delete the pod to have it made anew with its volumes",
+				p.Name, claim.Name(name, i.set, key))
+		}
+	}
+	return ""
+}
+
+// mounted is the claim behind a volume of the pod; "" when there is none.
+func mounted(p *corev1.Pod, volume string) string {
+	for k := range p.Spec.Volumes {
+		if v := &p.Spec.Volumes[k]; v.Name == volume && v.PersistentVolumeClaim != nil {
+			return v.PersistentVolumeClaim.ClaimName
 		}
 	}
 	return ""
@@ -88,7 +94,7 @@ func (r *Reconciler) identify(ctx context.Context, set *appsv1beta1.StatefulSet,
 				return err
 			}
 		}
-		if text := who.strange(m.Pod); text != "" && who.place(m.Pod) != "" {
+		if text := who.strange(m.Pod); text != "" {
 			plan.Held = append(plan.Held, workload.Held{
 				Change: workload.Change{Verb: workload.Refresh, Member: m}, Reason: appsv1beta1.HeldByPVC, Message: text,
 			})
