@@ -20,7 +20,7 @@ func TestParse(t *testing.T) {
 		{"daemonsets.v1.apps", "daemonsets.apps "},
 		{"web", "? web"},
 		{"pod/web-1", "pod web-1"},
-		{"web/api", `error 2: unknown kind "web": the kinds are cloneset, deployment, statefulset, daemonset, asts, ads, broadcastjob, advancedcronjob, uniteddeployment`},
+		{"web/api", `error 2: unknown kind "web": the kinds are cloneset, deployment, statefulset, daemonset, asts, ads, broadcastjob, advancedcronjob, sidecarset, uniteddeployment`},
 		{"cloneset/", `error 2: "cloneset/" is not TYPE/NAME`},
 		{"cloneset a/b", `error 2: "a/b": after a type come names without a type`},
 	} {

@@ -121,13 +121,13 @@ func (w Workload) strategy() string {
 	if w.Kind.Parts != "" {
 		return cmp.Or(w.text("spec.topology.scheduleStrategy.type"), "Fixed") + " over its subsets"
 	}
-	if w.Kind.Podless {
+	if w.Kind.Podless && w.Kind.TypeAt == "" {
 		return strings.TrimSpace(fmt.Sprintf("%s %s", w.text("spec.schedule"), w.text("spec.timeZone")))
 	}
 	if w.Kind.Ends != "" {
 		return fmt.Sprintf("completion %s, on failure %s", w.text("spec.completionPolicy.type"), w.text("spec.failurePolicy.type"))
 	}
-	if t := w.text(w.Kind.TypeAt); t == "OnDelete" || t == "Recreate" {
+	if t := w.text(w.Kind.TypeAt); t == "OnDelete" || t == "Recreate" || t == "NotUpdate" {
 		return t
 	}
 	return "RollingUpdate"
