@@ -197,8 +197,9 @@ type RollingUpdateDaemonSet struct {
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 
-	// Partition is on how many nodes pods stay at the old revision: a whole number, or a percentage of the nodes (rounded up).
-	// Nodes that the selector leaves out count. Default: 0, all are updated. A pod that is at the new revision is never taken
+	// Partition is on how many nodes pods stay at the old revision: a whole number, or a percentage of the nodes (rounded up,
+	// but below 100% at least one pod is updated where there is more than one). Nodes that the selector leaves out count.
+	// Default: 0, all are updated. A pod that is at the new revision is never taken
 	// back; a node that is kept gets a lost pod back at the old revision.
 	//
 	// +optional

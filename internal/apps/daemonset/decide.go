@@ -44,7 +44,7 @@ func setOf(ds *appsv1beta1.DaemonSet, state workload.State, s survey) (workload.
 	if err != nil {
 		return workload.Set{}, err
 	}
-	kept, err := share.Of(rolling.Partition, intstr.FromInt32(0), s.desired, true)
+	kept, err := share.Partition(rolling.Partition, s.desired)
 	if err != nil {
 		return workload.Set{}, fmt.Errorf("spec.updateStrategy.rollingUpdate.partition: %w", err)
 	}

@@ -205,6 +205,10 @@ func TestDecide(t *testing.T) {
 			want: "hold b: Partition; hold c: Partition; replace a",
 		},
 		{
+			reason: "but below 100% at least one is updated", nodes: "n1 n2", pods: "a/v1@n1 b/v1@n2", set: set(partition("99%")),
+			want: "hold b: Partition; replace a",
+		},
+		{
 			reason: "those that are updated count", nodes: "n1 n2 n3", pods: "a/v1@n1 b/v1@n2 c/v2@n3", set: set(partition("2")),
 			want: "hold a: Partition; hold b: Partition",
 		},
