@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/holdfast-io/holdfast/internal/policy/cascade"
 )
 
 const (
@@ -240,50 +242,71 @@ func podNamesShort(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-// deleteAll deletes one after the other; what a guard denies is tried again while there is time.
+// deleteAll deletes one after the other; what a guard denies for now is tried again while there is time.
 func (o *deleteOptions) deleteAll(ctx context.Context, targets []target) error {
 	if o.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.timeout)
 		defer cancel()
 	}
-	told := map[string]string{}
+	r := round{told: map[string]string{}}
 	for {
-		var left []target
-		denied := error(nil)
-		for _, t := range targets {
-			err := o.remove(ctx, t)
-			switch {
-			case err == nil:
-				fmt.Fprintln(o.Out, t.ref, "deleted")
-				continue
-			case apierrors.IsNotFound(err):
-				fmt.Fprintln(o.Out, t.ref, "is gone already")
-				continue
-			case ctx.Err() != nil && denied != nil:
-				// The time is over: what the guards said before tells more.
-			case isGuarded(err):
-				denied = err
-				if reason := stableReason(err); told[t.ref] != reason {
-					told[t.ref] = reason
-					fmt.Fprintf(o.ErrOut, "%s waits: %v\n", t.ref, err)
-				}
-			default:
-				return fmt.Errorf("delete %s: %w", t.ref, err)
-			}
-			left = append(left, t)
-		}
-		if len(left) == 0 {
+		left, err := o.deleteEach(ctx, targets, &r)
+		switch {
+		case err != nil:
+			return err
+		case len(left) == 0 && r.kept == 0:
 			return nil
-		}
-		if o.timeout == 0 || !o.pause(ctx) {
+		case len(left) == 0:
 			return &Failure{
-				Code: CodeTimeout, Err: denied, What: fmt.Sprintf("%d of %d objects were not deleted: %v", len(left), len(targets), denied),
+				Code: CodeForbidden, Err: r.denied, What: fmt.Sprintf("%s protected: %v", plural(int64(r.kept), "object")+" not deleted,", r.denied),
+				Fix: "the message names the ways out; nothing changes by waiting",
+			}
+		case o.timeout == 0 || !o.pause(ctx):
+			return &Failure{
+				Code: CodeTimeout, Err: r.denied, What: fmt.Sprintf("%s not deleted: %v", plural(int64(len(left)+r.kept), "object"), r.denied),
 				Fix: "wait longer with --timeout, or see kubectl holdfast delete --preview",
 			}
 		}
 		targets = left
 	}
+}
+
+// round is what is known from the tries so far.
+type round struct {
+	told   map[string]string // what was said of each object last
+	denied error             // the last denial
+	kept   int               // objects that a label protects: waiting does not help
+}
+
+// deleteEach tries each object once, and returns those to try again.
+func (o *deleteOptions) deleteEach(ctx context.Context, targets []target, r *round) ([]target, error) {
+	var left []target
+	for _, t := range targets {
+		err := o.remove(ctx, t)
+		switch {
+		case err == nil:
+			fmt.Fprintln(o.Out, t.ref, "deleted")
+		case apierrors.IsNotFound(err):
+			fmt.Fprintln(o.Out, t.ref, "is gone already")
+		case isGuarded(err):
+			r.denied = err
+			if reason := stableReason(err); r.told[t.ref] != reason {
+				r.told[t.ref] = reason
+				fmt.Fprintf(o.ErrOut, "%s stays for now: %v\n", t.ref, err)
+			}
+			if strings.Contains(err.Error(), cascade.Forbidden) {
+				r.kept++
+			} else {
+				left = append(left, t)
+			}
+		case ctx.Err() != nil && r.denied != nil:
+			left = append(left, t) // the time is over: what the guards said before tells more
+		default:
+			return nil, fmt.Errorf("delete %s: %w", t.ref, err)
+		}
+	}
+	return left, nil
 }
 
 // pause waits for the next try; false: the time is over.

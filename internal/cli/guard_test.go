@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"context"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,12 +11,16 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/metadata"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/holdfast-io/holdfast/api/policy/v1alpha1"
 	"github.com/holdfast-io/holdfast/api/policy/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/policy"
+	"github.com/holdfast-io/holdfast/internal/policy/cascade"
 	"github.com/holdfast-io/holdfast/internal/testkit"
 )
 
@@ -239,4 +246,59 @@ func TestDelete(t *testing.T) {
 		}
 		s.says(out, test.want...)
 	}
+}
+
+// no is a guard that lets only one pod go.
+type no struct{}
+
+func (no) Name() string                                                 { return "PodUnavailableBudget" }
+func (no) Check(context.Context, disruption.Request) disruption.Verdict { return disruption.Verdict{} }
+func (no) Release(context.Context, disruption.Request)                  {}
+func (no) Take(_ context.Context, r disruption.Request) (disruption.Verdict, error) {
+	if r.Pod.Name == "free" {
+		return disruption.Verdict{}, nil
+	}
+	return disruption.Verdict{
+		Outcome: disruption.Deny, Guard: "PodUnavailableBudget shop/web", Reason: "BudgetExhausted", Message: "3 of 4 pods must stay",
+	}, nil
+}
+
+// What a guard denies stays, with its reason; a preview says so before, and takes nothing.
+func TestDeleteGuarded(t *testing.T) {
+	s := newShell(t)
+	heads, err := metadata.NewForConfig(s.env.Config)
+	s.must(err)
+	gate := &policy.Gate{Guards: disruption.Chain{no{}}, Clock: clock.RealClock{}}
+	keeper := &cascade.Keeper{Counter: &cascade.Counter{Metadata: heads, Live: s.env.Client}, Clock: clock.RealClock{}}
+	hooks := slices.Concat((&policy.Pods{Gate: gate, Live: s.env.Client}).Hooks(policy.Scope{}), keeper.Hooks())
+	for i := range hooks {
+		hooks[i].NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.namespace}}
+	}
+	s.env.ServeHooks(t, "delete-"+s.namespace, hooks)
+	for _, name := range []string{"free", "web-1"} {
+		s.must(s.env.Client.Create(t.Context(), &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name, Labels: map[string]string{"app": "web"}},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.local/pause:1"}}},
+		}))
+	}
+	s.must(s.env.Client.Create(t.Context(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: s.namespace, Name: "front", Labels: map[string]string{"policy.kruise.io/delete-protection": "Always"},
+		},
+		Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}},
+	}))
+	testkit.Eventually(t, 20*time.Second, "the hooks are asked", func(ctx context.Context) error {
+		front := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "front"}}
+		if err := s.env.Client.Delete(ctx, front, client.DryRunAll); err == nil {
+			return errors.New("it would be deleted")
+		}
+		return nil
+	})
+	s.says(s.run(CodeOK, "delete", "--preview", "pod/web-1", "svc/front", "ns/"+s.namespace),
+		"pod/web-1 in namespace "+s.namespace+": would NOT be deleted", "3 of 4 pods must stay",
+		"service/front in namespace "+s.namespace+": would NOT be deleted", "labelled policy.kruise.io/delete-protection=Always",
+		"a guard would keep pod web-1", "nothing was deleted")
+	s.says(s.run(CodeForbidden, "delete", "svc/front", "--yes"), "1 object not deleted, protected", "forbidden by ResourcesProtectionDeletion")
+	s.says(s.run(CodeTimeout, "delete", "pod", "-l", "app=web", "--yes", "--timeout", "0"),
+		"pod/free deleted", "pod/web-1 stays for now", "3 of 4 pods must stay", "1 object not deleted")
 }

@@ -12,6 +12,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/holdfast-io/holdfast/internal/operator"
 )
 
 // fieldOwner is who applied the manifests. The operator's own writes, such as the certificates, have another owner, and
@@ -53,7 +55,31 @@ func Apply(ctx context.Context, c client.Client, o Options, w io.Writer) error {
 	if err := applyAll(ctx, c, manifests[webhooks:], o.DryRun, w); err != nil {
 		return err
 	}
+	if err := removePolicies(ctx, c, o, w); err != nil {
+		return err
+	}
 	return waitInjected(ctx, c, o, w, manifests)
+}
+
+// removePolicies takes away the admission policies of parts that are not wanted any more: nothing else would.
+func removePolicies(ctx context.Context, c client.Client, o Options, w io.Writer) error {
+	if !o.does(stepPolicies) {
+		return nil
+	}
+	wanted := map[string]bool{}
+	for _, object := range operator.Policies(o.SystemNamespace, o.Parts...) {
+		wanted[object.GetName()] = true
+	}
+	r := &remover{client: c, dryRun: o.DryRun, out: w}
+	for _, object := range operator.Policies(o.SystemNamespace) {
+		if wanted[object.GetName()] {
+			continue
+		}
+		if err := r.remove(ctx, object); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func applyAll(ctx context.Context, c client.Client, manifests []Manifest, dryRun bool, w io.Writer) error {
