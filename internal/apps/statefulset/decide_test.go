@@ -64,12 +64,17 @@ func reserving(text string) edit {
 	return func(s *appsv1beta1.StatefulSet) { s.Spec.ReserveOrdinals = reserve(text) }
 }
 
+// revisions are the update revision and the current one.
+func revisions() (update, current *appsv1.ControllerRevision) {
+	return &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Name: "v2"}},
+		&appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Name: "v1"}}
+}
+
 // observed is the state with pods of the shorthand; the update revision is v2, the current one v1.
 func observed(t *testing.T, pods string, overrides ...func(*corev1.Pod)) workload.State {
 	t.Helper()
 	state := workload.NewState(&metav1.ObjectMeta{Name: "web", UID: "uid"})
-	state.Current = &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Name: "v1"}}
-	state.Update = &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Name: "v2"}}
+	state.Update, state.Current = revisions()
 	state.History = []*appsv1.ControllerRevision{state.Current, state.Update}
 	image := inplace.Delta{Images: map[string]string{"main": "registry.local/web:v2"}}
 	state.Paths = map[string]workload.Path{"v1": {Delta: image}, "v2": {}}
