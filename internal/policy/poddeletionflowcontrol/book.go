@@ -110,7 +110,7 @@ type book struct {
 	queue   []*wish
 	lazy    time.Time // since when wishes wait that nobody waits for
 	notes   notes
-	kept    map[uint64]time.Time // pods whose denial the breaker has counted, and when
+	kept    map[uint64]time.Time // pods that were denied lately, and since when
 	demand  time.Time            // when it was asked last
 	retryAt time.Time
 	seq     int64
@@ -358,9 +358,17 @@ func (b *book) note(a ask, ans answer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t, now := b.terms.Load(), b.keeper.now()
+	lately := defaultBreakerInterval
+	if t.breaker != nil {
+		lately = t.breaker.Interval
+	}
+	news := b.news(a.hash, lately, now)
+	if a.patient && !news {
+		return // it waits, and only looks whether it may go on
+	}
 	first := b.notes.denied == 0
 	b.notes.add(told(a.about, ans, now, outcomeDenied), now)
-	if t.breaker != nil && ans.Reason == ReasonLimit && !a.patient && b.news(a.hash, t.breaker.Interval, now) {
+	if t.breaker != nil && ans.Reason == ReasonLimit && !a.patient && news {
 		b.notes.limited++
 		b.notes.urgent = b.notes.urgent || b.notes.limited >= t.breaker.Denials
 	}
@@ -369,7 +377,7 @@ func (b *book) note(a ask, ans answer) {
 	}
 }
 
-// news tells whether the breaker has not counted this pod lately: a drain that tries again every few seconds is no flood.
+// news tells whether this pod was not denied lately: a drain that tries again every few seconds is no flood.
 func (b *book) news(hash uint64, lately time.Duration, now time.Time) bool {
 	if at, found := b.kept[hash]; found && now.Sub(at) < lately {
 		return false
