@@ -71,9 +71,12 @@ func limits(set *appsv1beta1.CloneSet) testkit.Limits {
 	return testkit.Limits{Replicas: replicas, MaxUnavailable: unavailable, MaxSurge: rolling.MaxSurge.IntValue()}
 }
 
-// restart replaces the controller by one that remembers nothing.
+// restart replaces the controller by one that remembers nothing, and whose cache starts from a list.
 func (w *world) restart() {
 	w.t.Helper()
+	if err := w.cache.CatchUp(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
 	c := client.Client(w.env.Client)
 	if w.faults != nil {
 		faulty, err := client.New(w.faults.Config(w.env.Config), client.Options{Scheme: w.env.Scheme})

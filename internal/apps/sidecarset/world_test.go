@@ -115,9 +115,12 @@ func (w *world) deps() workload.Deps {
 	return workload.Deps{Client: w.client(), Live: w.env.Client, Position: w.cache, Clock: w.clock, Turns: w.turns, Guard: w.guard}
 }
 
-// restart replaces the controller by one that remembers nothing.
+// restart replaces the controller by one that remembers nothing, and whose cache starts from a list.
 func (w *world) restart() {
 	w.t.Helper()
+	if err := w.cache.CatchUp(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
 	d := w.deps()
 	w.frame = reconcile.New(d.Client, sidecarset.New(d, w.ns), reconcile.Options{Name: "sidecarset", Clock: w.clock, StatusInterval: -1})
 }
