@@ -49,14 +49,10 @@ func playCron(ctx context.Context, p *play) error {
 	if err := p.apply(ctx, cronManifest); err != nil {
 		return err
 	}
-	for cron, kind := range map[string][2]string{
-		"native": {"batch/v1", "Job"}, "everywhere": {"apps.kruise.io/v1beta1", "BroadcastJob"},
-	} {
-		if err := p.fires(ctx, cron, kind[0], kind[1]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return together(
+		func() error { return p.fires(ctx, "native", "batch/v1", "Job") },
+		func() error { return p.fires(ctx, "everywhere", "apps.kruise.io/v1beta1", "BroadcastJob") },
+	)
 }
 
 // fires claims that a job is made on the minute and succeeds, and none after the pause.

@@ -81,7 +81,7 @@ func (p *play) makePods(ctx context.Context, n int) error {
 	if err != nil {
 		return fmt.Errorf("make the pods: %w", err)
 	}
-	return p.until(ctx, 5*time.Minute, "the pods run", func(ctx context.Context) (bool, error) {
+	return p.until(ctx, 8*time.Minute, "the pods run", func(ctx context.Context) (bool, error) {
 		var pending corev1.PodList
 		err := p.client.List(ctx, &pending, client.InNamespace(p.namespace), client.MatchingFields{"status.phase": "Pending"}, client.Limit(1))
 		return err == nil && len(pending.Items) == 0, err

@@ -47,7 +47,7 @@ func parse(args []string) (options, []scenario, error) {
 	flags.IntVar(&o.nodes, "nodes", 2, "real nodes; they need root")
 	flags.IntVar(&o.simulated, "simulated", 50, "simulated nodes beside them")
 	flags.BoolVar(&o.keep, "keep", false, "leave the cluster running at the end, to look around")
-	flags.DurationVar(&o.limit, "limit", 10*time.Minute, "the longest that one scenario may take")
+	flags.DurationVar(&o.limit, "limit", 15*time.Minute, "the longest that one scenario may take")
 	if err := flags.Parse(args); err != nil {
 		return o, nil, fmt.Errorf("read the command line: %w", err)
 	}

@@ -33,6 +33,8 @@ type play struct {
 // claim checks one thing that is said of Holdfast.
 func (p *play) claim(holds bool, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
+	p.record.mu.Lock()
+	defer p.record.mu.Unlock()
 	p.record.claims = append(p.record.claims, claim{text: text, holds: holds})
 	if holds {
 		cluster.Saw("holds: %s", text)

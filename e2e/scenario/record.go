@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 // record is what was seen of one scenario.
 type record struct {
 	scenario scenario
+	mu       sync.Mutex // of claims: some scenarios make several at once
 	claims   []claim
 	figures  []figure
 	took     time.Duration

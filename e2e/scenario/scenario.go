@@ -27,12 +27,12 @@ func scenarios() []scenario {
 	return []scenario{
 		budgetScenario(),
 		talkScenario(),
-		floodScenario(),
 		sidecarScenario(),
 		unitedScenario(),
 		daemonScenario(),
 		cronScenario(),
 		examplesScenario(),
+		floodScenario(),
 		outageScenario(),
 		redisScenario(), // takes a node away: the last one
 	}
