@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -91,6 +93,9 @@ func (v *validator) Validate(ctx context.Context, old, set *appsv1beta1.Stateful
 	errs = append(errs, validateClaimChange(before, w)...)
 	errs = append(errs, validateOrdinals(set)...)
 	errs = append(errs, validateTemplate(set)...)
+	if old == nil {
+		errs = append(errs, validateNames(set)...)
+	}
 	if rolling.UnorderedUpdate != nil {
 		errs = append(errs, judge.Priority(rolling.UnorderedUpdate.PriorityStrategy,
 			field.NewPath("spec", "updateStrategy", "rollingUpdate", "unorderedUpdate", "priorityStrategy"))...)
@@ -137,6 +142,18 @@ func validateOrdinals(set *appsv1beta1.StatefulSet) (errs field.ErrorList) {
 				len(numbers), numbers[len(numbers)-1], math.MaxInt32))}
 	}
 	return nil
+}
+
+// validateNames refuses names that cannot be part of a DNS name: those of the pods are made of them.
+func validateNames(set *appsv1beta1.StatefulSet) (errs field.ErrorList) {
+	if problems := validation.IsDNS1123Label(set.Name); len(problems) > 0 && set.Name != "" {
+		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), set.Name,
+			"it is part of the pods' host names: "+strings.Join(problems, "; ")))
+	}
+	if problems := validation.IsDNS1123Label(set.Spec.ServiceName); len(problems) > 0 && set.Spec.ServiceName != "" {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "serviceName"), set.Spec.ServiceName, strings.Join(problems, "; ")))
+	}
+	return errs
 }
 
 // validateTemplate refuses pods that a set with an identity cannot have.

@@ -132,6 +132,11 @@ func TestValidate(t *testing.T) {
 		{"the name of a native set", nil, []edit{named("taken")}, "metadata.name: Invalid value: \"taken\": there is a StatefulSet taken of the group apps"},
 		{"the same, but it was there before", []edit{named("taken")}, []edit{named("taken")}, ""},
 
+		{"a name that is no host name", nil, []edit{named("web.v2")}, `metadata.name: Invalid value: "web.v2": it is part of the pods' host names`},
+		{"a Service that there cannot be", nil, []edit{func(s *appsv1beta1.StatefulSet) {
+			s.Spec.ServiceName = "a.b"
+		}}, `spec.serviceName: Invalid value: "a.b"`},
+
 		{"pods that end", nil, []edit{func(s *appsv1beta1.StatefulSet) { s.Spec.Template.Spec.RestartPolicy = "OnFailure" }}, `spec.template.spec.restartPolicy: Unsupported value: "OnFailure"`},
 		{"pods that have a deadline", nil, []edit{func(s *appsv1beta1.StatefulSet) {
 			s.Spec.Template.Spec.ActiveDeadlineSeconds = ptr.To[int64](1)
