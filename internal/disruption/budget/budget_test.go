@@ -103,20 +103,34 @@ func TestAsk(t *testing.T) {
 	}{
 		{"all are there", "a/v1 b/v1 c/v1", nil, maxUnavailable("1"), 3, "a", disruption.Delete, true, "", true, 1, 2},
 		{"one is not ready", "a/v1 b/v1! c/v1", nil, maxUnavailable("1"), 3, "a", disruption.Delete, false, budget.Exhausted, false, 0, 2},
-		{"one was granted, and still looks fine", "a/v1 b/v1 c/v1", grants(grant("b", del, 0)), maxUnavailable("1"), 3, "a",
-			disruption.Delete, false, budget.Exhausted, false, 1, 2},
-		{"what was granted has gone and is not replaced", "a/v1 c/v1", grants(grant("b", del, 0)), maxUnavailable("1"), 3, "a",
-			disruption.Delete, false, budget.Exhausted, false, 0, 2},
-		{"what was granted terminates, and one came in its place", "a/v1 b/v1~ c/v1 d/v1", grants(grant("b", del, 0)), maxUnavailable("1"), 3,
-			"a", disruption.Delete, true, "", true, 1, 2},
-		{"the same act again takes nothing", "a/v1 b/v1 c/v1", grants(grant("a", del, time.Second)), maxUnavailable("1"), 3, "a",
-			disruption.Delete, true, "", false, 1, 2},
-		{"the same act again, later: the time begins anew", "a/v1 b/v1 c/v1", grants(grant("a", del, 20*time.Second)), maxUnavailable("1"), 3,
-			"a", disruption.Delete, true, "", true, 1, 2},
-		{"an act that was given back is granted again", "a/v1 b/v1 c/v1", grants(released), maxUnavailable("1"), 3, "a",
-			disruption.Delete, true, "", true, 1, 2},
-		{"a pod that is away already may go otherwise, too", "a/v1 b/v1 c/v1", grants(grant("a", update, 0)), maxUnavailable("1"), 3, "a",
-			disruption.Evict, true, "", true, 2, 2},
+		{
+			"one was granted, and still looks fine", "a/v1 b/v1 c/v1", grants(grant("b", del, 0)), maxUnavailable("1"), 3, "a",
+			disruption.Delete, false, budget.Exhausted, false, 1, 2,
+		},
+		{
+			"what was granted has gone and is not replaced", "a/v1 c/v1", grants(grant("b", del, 0)), maxUnavailable("1"), 3, "a",
+			disruption.Delete, false, budget.Exhausted, false, 0, 2,
+		},
+		{
+			"what was granted terminates, and one came in its place", "a/v1 b/v1~ c/v1 d/v1", grants(grant("b", del, 0)), maxUnavailable("1"), 3,
+			"a", disruption.Delete, true, "", true, 1, 2,
+		},
+		{
+			"the same act again takes nothing", "a/v1 b/v1 c/v1", grants(grant("a", del, time.Second)), maxUnavailable("1"), 3, "a",
+			disruption.Delete, true, "", false, 1, 2,
+		},
+		{
+			"the same act again, later: the time begins anew", "a/v1 b/v1 c/v1", grants(grant("a", del, 20*time.Second)), maxUnavailable("1"), 3,
+			"a", disruption.Delete, true, "", true, 1, 2,
+		},
+		{
+			"an act that was given back is granted again", "a/v1 b/v1 c/v1", grants(released), maxUnavailable("1"), 3, "a",
+			disruption.Delete, true, "", true, 1, 2,
+		},
+		{
+			"a pod that is away already may go otherwise, too", "a/v1 b/v1 c/v1", grants(grant("a", update, 0)), maxUnavailable("1"), 3, "a",
+			disruption.Evict, true, "", true, 2, 2,
+		},
 		{"a pod that does not serve may always go", "a/v1! b/v1! c/v1", nil, maxUnavailable("1"), 3, "a", disruption.Delete, true, "", true, 1, 1},
 		{"even where none may be away", "a/v1! b/v1 c/v1", nil, maxUnavailable("0"), 3, "a", disruption.Delete, true, "", true, 1, 2},
 		{"none may be away", "a/v1 b/v1 c/v1", nil, maxUnavailable("0"), 3, "a", disruption.Delete, false, budget.NeverAllows, false, 0, 3},
@@ -124,8 +138,10 @@ func TestAsk(t *testing.T) {
 		{"more are there than wanted", "a/v1 b/v1 c/v1 d/v1!", nil, maxUnavailable("0"), 2, "a", disruption.Delete, true, "", true, 1, 2},
 		{"scaled to nothing", "a/v1", nil, minAvailable("3"), 0, "a", disruption.Delete, true, "", true, 1, 0},
 		{"one seen by nobody else counts as what it looks like", "b/v1 c/v1", nil, maxUnavailable("1"), 3, "a", disruption.Delete, true, "", true, 1, 2},
-		{"a change that is still written down as another operation's", "a/v1 b/v1 c/v1", grants(grant("b", evict, 0), grant("b", del, 0)),
-			maxUnavailable("2"), 3, "a", disruption.Resize, true, "", true, 3, 1},
+		{
+			"a change that is still written down as another operation's", "a/v1 b/v1 c/v1", grants(grant("b", evict, 0), grant("b", del, 0)),
+			maxUnavailable("2"), 3, "a", disruption.Resize, true, "", true, 3, 1,
+		},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			t.Parallel()

@@ -314,6 +314,7 @@ func TestNameThatIsTaken(t *testing.T) {
 // TestFaults: whatever becomes of a write, there is one budget in the end, and it is the right one.
 func TestFaults(t *testing.T) {
 	testkit.Matrix(t, func(t *testing.T, f *testkit.Faults) {
+		t.Helper()
 		s := newScene(t)
 		faulty, err := client.New(f.Config(s.env.Config), client.Options{Scheme: s.env.Scheme})
 		s.must(err)

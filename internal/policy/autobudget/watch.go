@@ -47,7 +47,7 @@ func (r *Reconciler[T]) all(ctx context.Context, options ...client.ListOption) [
 		return nil
 	}
 	var requests []ctrl.Request
-	_ = meta.EachListItem(list, func(o runtime.Object) error { //nolint:errcheck // it only adds up
+	_ = meta.EachListItem(list, func(o runtime.Object) error {
 		if workload, ok := o.(client.Object); ok {
 			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(workload)})
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -132,7 +133,7 @@ func (k *Keeper) concerned(ctx context.Context, r disruption.Request) ([]types.N
 			keys = append(keys, client.ObjectKeyFromObject(pub))
 		}
 	}
-	slices.SortFunc(keys, func(a, b types.NamespacedName) int { return slices.Compare([]string{a.Name}, []string{b.Name}) })
+	slices.SortFunc(keys, func(a, b types.NamespacedName) int { return strings.Compare(a.Name, b.Name) })
 	return keys, nil
 }
 
@@ -236,7 +237,7 @@ type decision struct {
 
 // decision asks a budget as it is given. It writes nothing.
 func (k *Keeper) decision(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget, r disruption.Request) (decision, error) {
-	if !enforces(pub, r) || invalid(pub) != nil {
+	if !enforces(pub, r) {
 		return decision{mute: true}, nil
 	}
 	sc, err := k.decide.scope(ctx, pub)

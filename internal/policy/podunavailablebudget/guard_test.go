@@ -320,6 +320,7 @@ func TestConcurrentAsks(t *testing.T) {
 // TestFaults: whatever becomes of a write, nobody may be let go without being written down, and in the end all is as it was.
 func TestFaults(t *testing.T) {
 	testkit.Matrix(t, func(t *testing.T, f *testkit.Faults) {
+		t.Helper()
 		s := newScene(t)
 		s.deployment("web", 3)
 		pods := s.pods("web", 3)

@@ -59,6 +59,7 @@ func TestHistory(t *testing.T) {
 // TestHistoryWithFaults is the same while every twentieth write to the ledger goes wrong.
 func TestHistoryWithFaults(t *testing.T) {
 	testkit.RandomMatrix(t, 2, 0.05, func(t *testing.T, f *testkit.Faults) {
+		t.Helper()
 		seed, _ := testkit.Seed(t)
 		runHistory(t, seed, f)
 	})

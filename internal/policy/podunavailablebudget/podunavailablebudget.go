@@ -167,14 +167,10 @@ type observation struct {
 	guarded  guarded
 	open     []policyv1beta1.PodGrant
 	overlaps []string
-	invalid  error
 }
 
 func (k *Keeper) observe(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget) (observation, error) {
 	var o observation
-	if o.invalid = invalid(pub); o.invalid != nil {
-		return o, nil
-	}
 	var err error
 	if o.scope, err = k.keep.scope(ctx, pub); err != nil {
 		return o, err

@@ -38,22 +38,21 @@ func invalid(pub *policyv1beta1.PodUnavailableBudget) error {
 			return errAll
 		}
 	}
+	if _, err := metav1.LabelSelectorAsSelector(s.IgnoredPodSelector); err != nil {
+		return fmt.Errorf("spec.ignoredPodSelector: %w", err)
+	}
 	if t := s.TargetRef; t != nil && (t.APIVersion == "" || t.Kind == "" || t.Name == "") {
 		return errRef
 	}
 	_, err := limits(pub).Desired(1)
-	return err //nolint:wrapcheck // it names the field
+	return err
 }
 
 // report fills in the status of what a pass has seen. It is pure.
 func report(pub *policyv1beta1.PodUnavailableBudget, o observation, now time.Time) {
 	s := &pub.Status
 	s.ObservedGeneration = pub.Generation
-	switch {
-	case o.invalid != nil:
-		unenforced(pub, problem{reason: "InvalidSpec", message: "nothing is guarded: " + o.invalid.Error()}, now)
-		return
-	case o.scope.problem != nil:
+	if o.scope.problem != nil {
 		s.Selector, s.Workloads = "", nil
 		// The target may be back, or be named rightly, in a moment: what was allowed may still happen.
 		inscribe(s, slices.DeleteFunc(s.Grants, func(g policyv1beta1.PodGrant) bool { return budget.Lapses(&g, now) <= 0 }))
@@ -68,7 +67,7 @@ func report(pub *policyv1beta1.PodUnavailableBudget, o observation, now time.Tim
 	s.Workloads = o.scope.workloads
 	s.PodsVersion = newest(s.PodsVersion, o.guarded.evidence(s.Grants))
 	inscribe(s, o.open)
-	f, _ := limits(pub).Count(o.scope.total, o.guarded.view, o.open) // invalid() has looked at the error
+	f, _ := limits(pub).Count(o.scope.total, o.guarded.view, o.open) // scope() has looked at the error
 	figures(s, f)
 	enforced(pub, o, now)
 	set(pub, policyv1beta1.BudgetBlocking, f.Total > 0 && f.Desired >= f.Total, "AllowsNone", "AllowsSome",

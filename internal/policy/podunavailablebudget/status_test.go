@@ -54,12 +54,12 @@ func TestTargetChanges(t *testing.T) {
 	s.deployment("web", 2)
 	s.deployment("db", 2)
 	web, db := s.pods("web", 2), s.pods("db", 2)
-	pub := s.budget("web", "0")
+	s.budget("web", "0")
 	r := s.lagging(nil)
 	r.reconcile("web")
 	r.denies(disruption.Delete, web[0], "it is guarded")
 	r.allows(disruption.Delete, db[0], "it is not")
-	pub = s.stored("web")
+	pub := s.stored("web")
 	pub.Spec.TargetRef.Name = "db"
 	if err := s.env.Client.Update(t.Context(), pub); err != nil {
 		t.Fatal(err)

@@ -84,6 +84,9 @@ type wanted struct {
 
 // scope finds out whom the budget guards, and for a targetRef how many are wanted.
 func (s source) scope(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget) (scope, error) {
+	if why := invalid(pub); why != nil {
+		return scope{problem: &problem{reason: "InvalidSpec", message: fmt.Sprintf("nothing is guarded: %v", why)}}, nil
+	}
 	ignored, err := metav1.LabelSelectorAsSelector(pub.Spec.IgnoredPodSelector) // nil matches nothing
 	if err != nil {
 		return scope{}, fmt.Errorf("spec.ignoredPodSelector: %w", err)
@@ -91,7 +94,7 @@ func (s source) scope(ctx context.Context, pub *policyv1beta1.PodUnavailableBudg
 	sc := scope{ignored: ignored}
 	if pub.Spec.TargetRef == nil {
 		sc.selector, err = metav1.LabelSelectorAsSelector(pub.Spec.Selector)
-		return sc, err //nolint:wrapcheck // invalid() has told of it before
+		return sc, err //nolint:wrapcheck // invalid() has told of it
 	}
 	target, err := refOf(pub.Spec.TargetRef.APIVersion, pub.Spec.TargetRef.Kind, pub.Spec.TargetRef.Name)
 	if err != nil {
