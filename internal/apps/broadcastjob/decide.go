@@ -46,7 +46,7 @@ func conclude(job *appsv1beta1.BroadcastJob, t tally, now time.Time) outcome {
 	failure := fmt.Sprintf("pod %s has failed", t.example)
 	over, left := deadline(job, now)
 	switch policy := job.Spec.FailurePolicy.Type; {
-	case over && !never:
+	case over && (t.desired == 0 || t.succeeded < t.desired):
 		return outcome{
 			phase: appsv1beta1.BroadcastJobPhaseFailed, ended: appsv1beta1.JobFailed, reason: reasonDeadline, stop: true,
 			message: fmt.Sprintf("the job was not done after spec.completionPolicy.activeDeadlineSeconds (%d)",

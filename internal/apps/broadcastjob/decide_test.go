@@ -209,6 +209,13 @@ func TestDecide(t *testing.T) {
 			want: "failed 2/1/0; delete b",
 		},
 		{
+			reason: "which is no matter when all is done", nodes: "n1", pods: "a/v1@n1:ok", job: job(deadlineOf(30)), after: time.Hour,
+			want: "completed 1/1/0",
+		},
+		{
+			reason: "it also ends a job that no node fits", nodes: "n1/x", job: job(deadlineOf(30)), after: time.Hour, want: "failed 0/0/0",
+		},
+		{
 			reason: "not before", nodes: "n1", pods: "a/v1@n1", job: job(deadlineOf(30)), after: 29 * time.Second, want: "running 1/0/0",
 		},
 		{
