@@ -1,6 +1,7 @@
 package advancedcronjob
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -122,9 +123,7 @@ func TestRules(t *testing.T) {
 	} {
 		t.Run(test.version+"/"+test.name, func(t *testing.T) {
 			spec := map[string]any{"schedule": "0 3 * * *", "template": test.template}
-			for name, value := range test.more {
-				spec[name] = value
-			}
+			maps.Copy(spec, test.more)
 			u := &unstructured.Unstructured{Object: map[string]any{
 				"apiVersion": "apps.kruise.io/" + test.version, "kind": "AdvancedCronJob", "metadata": map[string]any{"name": test.name, "namespace": ns}, "spec": spec,
 			}}

@@ -22,7 +22,9 @@ import (
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
-func kind() schema.GroupVersionKind { return appsv1beta1.SchemeGroupVersion.WithKind("AdvancedCronJob") }
+func kind() schema.GroupVersionKind {
+	return appsv1beta1.SchemeGroupVersion.WithKind("AdvancedCronJob")
+}
 
 var errTemplate = errors.New("spec.template: set exactly one of jobTemplate, broadcastJobTemplate and imageListPullJobTemplate")
 

@@ -263,6 +263,7 @@ func (w *world) through(end string) {
 }
 
 func TestClocksChange(t *testing.T) {
+	t.Parallel()
 	berlin := func(acj *appsv1beta1.AdvancedCronJob) { acj.Spec.TimeZone = ptr.To("Europe/Berlin") }
 	for _, test := range []struct {
 		reason, line, begin, end string
@@ -343,6 +344,7 @@ func TestAJobIsWhatTheTemplateSays(t *testing.T) {
 }
 
 func TestConcurrency(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		policy appsv1beta1.ConcurrencyPolicy
 		atOnce int
@@ -478,6 +480,7 @@ func condition(acj *appsv1beta1.AdvancedCronJob, kind string) appsv1beta1.Worklo
 }
 
 func TestWhatCannotBeStarted(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		reason  string
 		prepare func(w *world)

@@ -2,6 +2,7 @@ package advancedcronjob
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/utils/ptr"
@@ -141,8 +142,7 @@ func expired(acj *appsv1beta1.AdvancedCronJob, jobs []job) []job {
 		failed:    int(ptr.Deref(acj.Spec.FailedJobsHistoryLimit, defaultFailedHistory)),
 	}
 	var gone []job
-	for i := len(jobs) - 1; i >= 0; i-- {
-		j := jobs[i]
+	for _, j := range slices.Backward(jobs) {
 		if j.outcome == running || j.leaving {
 			continue
 		}

@@ -50,7 +50,7 @@ func parseJobs(t *testing.T, text string) []job {
 }
 
 // words is a plan in short.
-func (p plan) words() string {
+func (p *plan) words() string {
 	var all []string
 	for _, j := range p.replace {
 		all = append(all, "replace "+j.scheduled.Format("15:04"))
@@ -79,7 +79,9 @@ func TestDecide(t *testing.T) {
 		return func(s *appsv1beta1.AdvancedCronJobSpec) { s.ConcurrencyPolicy = p }
 	}
 	history := func(good, bad int32) func(*appsv1beta1.AdvancedCronJobSpec) {
-		return func(s *appsv1beta1.AdvancedCronJobSpec) { s.SuccessfulJobsHistoryLimit, s.FailedJobsHistoryLimit = &good, &bad }
+		return func(s *appsv1beta1.AdvancedCronJobSpec) {
+			s.SuccessfulJobsHistoryLimit, s.FailedJobsHistoryLimit = &good, &bad
+		}
 	}
 	every := func(line string) func(*appsv1beta1.AdvancedCronJobSpec) {
 		return func(s *appsv1beta1.AdvancedCronJobSpec) { s.Schedule = line }
@@ -183,7 +185,8 @@ func TestDecide(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := decide(acj, s, parseJobs(t, test.jobs), clockTime(t, test.now)).words(); got != test.want {
+			p := decide(acj, s, parseJobs(t, test.jobs), clockTime(t, test.now))
+			if got := p.words(); got != test.want {
 				t.Errorf("\n got %s\nwant %s", got, test.want)
 			}
 		})

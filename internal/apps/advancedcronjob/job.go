@@ -19,8 +19,10 @@ import (
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 )
 
-func jobKind() schema.GroupVersionKind       { return batchv1.SchemeGroupVersion.WithKind("Job") }
-func broadcastKind() schema.GroupVersionKind { return appsv1beta1.SchemeGroupVersion.WithKind("BroadcastJob") }
+func jobKind() schema.GroupVersionKind { return batchv1.SchemeGroupVersion.WithKind("Job") }
+func broadcastKind() schema.GroupVersionKind {
+	return appsv1beta1.SchemeGroupVersion.WithKind("BroadcastJob")
+}
 
 // imageKind is served by no release yet: its jobs are read and written without a type, and followed by asking for them.
 func imageKind() schema.GroupVersionKind {

@@ -30,8 +30,8 @@ func (e *actError) Unwrap() error { return e.err }
 
 var errTaken = errors.New("an object of that name exists and belongs to somebody else; rename it or delete it, or rename the subset")
 
-// act writes: pods are labelled first, then those that shrink go before those that grow. If one that shrinks could not be written, none
-// grows: its pods may still come.
+// act writes: pods are labelled first, then those that shrink go before those that grow. If one that shrinks could not be
+// written, none grows: its pods may still come.
 func (r *Reconciler) act(ctx context.Context, ud *appsv1beta1.UnitedDeployment, p plan, f family, m *memory) error {
 	var errs []error
 	for _, one := range p.marks {
@@ -125,7 +125,8 @@ func (r *Reconciler) patch(ctx context.Context, c change, f family, m *memory) e
 		reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulUpdate", "brought %s %s to the newest revision", f.kind.Kind, name)
 	}
 	if c.child.asked != c.replicas {
-		reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulScale", "scaled %s %s from %d to %d", f.kind.Kind, name, c.child.asked, c.replicas)
+		reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulScale", "scaled %s %s from %d to %d",
+			f.kind.Kind, name, c.child.asked, c.replicas)
 	}
 	return nil
 }
@@ -142,8 +143,9 @@ func difference(c change) ([]byte, error) {
 	}
 	isShape, wantShape := shapeOf(is), shapeOf(want)
 	*wantShape.replicas, *wantShape.selector = &c.replicas, *isShape.selector
-	if at, asked := isShape.template.Annotations[appsv1beta1.RestartedAt]; asked && wantShape.template.Annotations[appsv1beta1.RestartedAt] == "" {
-		wantShape.template.Annotations = merged(wantShape.template.Annotations, map[string]string{appsv1beta1.RestartedAt: at})
+	restart := appsv1beta1.RestartedAt
+	if at, asked := isShape.template.Annotations[restart]; asked && wantShape.template.Annotations[restart] == "" {
+		wantShape.template.Annotations = merged(wantShape.template.Annotations, map[string]string{restart: at})
 	}
 	type meta struct {
 		Labels      map[string]string `json:"labels,omitempty"`
@@ -157,7 +159,8 @@ func difference(c change) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode it as it is: %w", err)
 	}
-	after, err := json.Marshal(body{meta{merged(is.GetLabels(), want.GetLabels()), merged(is.GetAnnotations(), want.GetAnnotations())}, wantShape.spec})
+	metadata := meta{merged(is.GetLabels(), want.GetLabels()), merged(is.GetAnnotations(), want.GetAnnotations())}
+	after, err := json.Marshal(body{metadata, wantShape.spec})
 	if err != nil {
 		return nil, fmt.Errorf("encode it as it is to be: %w", err)
 	}
@@ -183,7 +186,8 @@ func (r *Reconciler) remove(ctx context.Context, c change, f family, m *memory) 
 	if client.IgnoreNotFound(err) != nil {
 		return &actError{c.subset, what, err}
 	}
-	reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulDelete", "deleted %s %s: there is no subset %q any more", f.kind.Kind, object.GetName(), c.subset)
+	reconcile.Event(ctx, corev1.EventTypeNormal, "SuccessfulDelete", "deleted %s %s: there is no subset %q any more",
+		f.kind.Kind, object.GetName(), c.subset)
 	return nil
 }
 

@@ -73,8 +73,8 @@ func (v *validator) Validate(ctx context.Context, old, ud *appsv1beta1.UnitedDep
 	return warnings, errs
 }
 
-// validateFit refuses subsets that cannot hold the pods. When neither they nor the number have changed, it stays what it was: somebody may have scaled
-// the object, which nobody is asked about, and wants to change something else now.
+// validateFit refuses subsets that cannot hold the pods. When neither they nor the number have changed, it stays what it was:
+// somebody may have scaled the object, which nobody is asked about, and wants to change something else now.
 func validateFit(old, ud *appsv1beta1.UnitedDeployment) field.ErrorList {
 	if old != nil && ptr.Equal(old.Spec.Replicas, ud.Spec.Replicas) &&
 		apiequality.Semantic.DeepEqual(old.Spec.Topology.Subsets, ud.Spec.Topology.Subsets) {
@@ -136,8 +136,8 @@ func warn(ud *appsv1beta1.UnitedDeployment, f family) (warnings []string) {
 	}
 	for _, s := range ud.Spec.Topology.Subsets {
 		if n := kept(ud, s.Name); n != nil && *n > 0 && ud.Spec.Template.DeploymentTemplate != nil {
-			warnings = append(warnings, fmt.Sprintf("spec.updateStrategy.manualUpdate.partitions[%s]: a Deployment cannot keep some of its pods at the "+
-				"old revision; it is paused, which keeps them all, until the partition is 0", s.Name))
+			warnings = append(warnings, fmt.Sprintf("spec.updateStrategy.manualUpdate.partitions[%s]: a Deployment cannot keep some of "+
+				"its pods at the old revision; it is paused, which keeps them all, until the partition is 0", s.Name))
 		}
 	}
 	if isAdaptive(ud) && len(ud.Spec.Topology.Subsets) > 0 &&
@@ -179,7 +179,9 @@ func judged(ud *appsv1beta1.UnitedDeployment, f family) judge.Workload {
 }
 
 // workloadsAreAccepted asks the API server, in dry runs, whether it would take the workloads of the subsets.
-func (v *validator) workloadsAreAccepted(ctx context.Context, ud *appsv1beta1.UnitedDeployment, f family) (warnings []string, errs field.ErrorList) {
+func (v *validator) workloadsAreAccepted(
+	ctx context.Context, ud *appsv1beta1.UnitedDeployment, f family,
+) (warnings []string, errs field.ErrorList) {
 	seen := map[string]bool{}
 	for i := range ud.Spec.Topology.Subsets[:min(len(ud.Spec.Topology.Subsets), maxTried)] {
 		object, err := build(ud, i, "")
@@ -235,4 +237,3 @@ func (v *validator) try(ctx context.Context, ud *appsv1beta1.UnitedDeployment, f
 	fresh.SetName(is.GetName())
 	return v.client.Patch(ctx, fresh, client.RawPatch(types.MergePatchType, body), client.DryRunAll) //nolint:wrapcheck // as above
 }
-

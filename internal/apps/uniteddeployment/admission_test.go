@@ -228,4 +228,3 @@ func TestRules(t *testing.T) {
 		t.Errorf("another selector: %v", err)
 	}
 }
-

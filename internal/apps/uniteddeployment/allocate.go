@@ -21,8 +21,8 @@ type share struct{ goal, most int32 }
 // errFit is a topology that cannot hold spec.replicas; its text names the field and the fix.
 var errFit = errors.New("the subsets do not fit spec.replicas")
 
-// shares reads the topology for a number of replicas. Where the subsets cannot hold exactly that many, the error says so, and the
-// shares are as near as can be.
+// shares reads the topology for a number of replicas. Where the subsets cannot hold exactly that many, the error says so, and
+// the shares are as near as can be.
 func shares(subsets []appsv1beta1.Subset, replicas int32) ([]share, error) {
 	if len(subsets) == 0 {
 		if replicas == 0 {
@@ -71,7 +71,7 @@ func exact(subsets []appsv1beta1.Subset, replicas int32) ([]share, error) {
 		if subsets[i].Replicas != nil {
 			continue
 		}
-		n := (left + int32(silent) - 1) / int32(silent) //nolint:gosec // at most 64 subsets
+		n := (left + int32(silent) - 1) / int32(silent)
 		all[i], left, silent = share{goal: n, most: unlimited}, left-n, silent-1
 	}
 	return all, nil
@@ -180,8 +180,8 @@ type place struct {
 	closed, trial bool
 }
 
-// adaptive changes what there is as little as it can: pods that run stay where they are. With reserve, pods that find no node stay,
-// too, and others stand in for them. It returns how many pods each subset gets.
+// adaptive changes what there is as little as it can: pods that run stay where they are. With reserve, pods that find no node
+// stay, too, and others stand in for them. It returns how many pods each subset gets.
 func adaptive(places []place, replicas int32, reserve bool) []int32 {
 	result := make([]int32, len(places))
 	total, wanted := int32(0), replicas
@@ -237,16 +237,16 @@ func grow(places []place, result []int32, left int32, limit func(place) int32) i
 // shrink takes pods from the last subset to the first: what is beyond their goals before what is within.
 func shrink(places []place, result []int32, excess int32) {
 	for _, keep := range []func(place) int32{func(p place) int32 { return p.goal }, func(place) int32 { return 0 }} {
-		for i := len(places) - 1; i >= 0; i-- {
-			less := min(max(result[i]-keep(places[i]), 0), excess)
+		for i, p := range slices.Backward(places) {
+			less := min(max(result[i]-keep(p), 0), excess)
 			result[i] -= less
 			excess -= less
 		}
 	}
 }
 
-// rebalance gives subsets their goals from what the last ones have beyond theirs. A subset on trial waits until there are more pods:
-// those that run elsewhere are not risked for it.
+// rebalance gives subsets their goals from what the last ones have beyond theirs. A subset on trial waits until there are more
+// pods: those that run elsewhere are not risked for it.
 func rebalance(places []place, result []int32) {
 	missing := int32(0)
 	for i, p := range places {
@@ -255,8 +255,8 @@ func rebalance(places []place, result []int32) {
 		}
 	}
 	taken := int32(0)
-	for i := len(places) - 1; i >= 0; i-- {
-		less := min(max(result[i]-places[i].goal, 0), missing-taken)
+	for i, p := range slices.Backward(places) {
+		less := min(max(result[i]-p.goal, 0), missing-taken)
 		result[i] -= less
 		taken += less
 	}

@@ -181,7 +181,9 @@ func (p *plan) waitForNodes(i int, place place, reserve bool) {
 	if reserve {
 		text = "pods of subset %q find no node; others stand in for them as far as other subsets have room: %s"
 	}
-	held := appsv1beta1.HeldChange{Reason: appsv1beta1.HeldByScheduling, Count: left, Message: fmt.Sprintf(text, p.subsets[i].Name, message(stuck[0]))}
+	held := appsv1beta1.HeldChange{
+		Reason: appsv1beta1.HeldByScheduling, Count: left, Message: fmt.Sprintf(text, p.subsets[i].Name, message(stuck[0])),
+	}
 	for _, one := range stuck[:min(left, maxNamed)] {
 		held.Pods = append(held.Pods, one.Name)
 	}
@@ -231,7 +233,8 @@ func (p *plan) change(ud *appsv1beta1.UnitedDeployment, st state, i int, revisio
 	if c != nil && c.leaving {
 		p.held = append(p.held, appsv1beta1.HeldChange{
 			Reason: appsv1beta1.HeldByTermination, Count: 1,
-			Message: fmt.Sprintf("%s %s is being deleted; subset %q gets a new one when it is gone", st.family.kind.Kind, c.object.GetName(), s.Name),
+			Message: fmt.Sprintf("%s %s is being deleted; subset %q gets a new one when it is gone",
+				st.family.kind.Kind, c.object.GetName(), s.Name),
 		})
 		return
 	}
@@ -290,7 +293,8 @@ func (p *plan) partitions(st state) {
 	if count > 0 {
 		p.held = append(p.held, appsv1beta1.HeldChange{
 			Reason: appsv1beta1.HeldByPartition, Count: count,
-			Message: fmt.Sprintf("the partition of subset %q keeps pods at their old revision; lower it in spec.updateStrategy.manualUpdate.partitions", named),
+			Message: fmt.Sprintf("the partition of subset %q keeps pods at their old revision; "+
+				"lower it in spec.updateStrategy.manualUpdate.partitions", named),
 		})
 	}
 }

@@ -67,12 +67,11 @@ func (m *memory) behind(cached map[string]client.Object) []string {
 
 // wrote notes what a write led to; err is its failure.
 func (m *memory) wrote(name, version string, err error) {
-	switch {
-	case err == nil:
-		m.written[name] = version
-	default:
+	if err != nil {
 		m.unsure[name] = true // a refusal changes nothing, but one look more costs little
+		return
 	}
+	m.written[name] = version
 }
 
 // certain notes that a workload was read from the API server itself.

@@ -113,11 +113,14 @@ func (r *Reconciler) owned(
 	return all, nil
 }
 
-func mine(ud *appsv1beta1.UnitedDeployment, object client.Object) bool { return metav1.IsControlledBy(object, ud) }
+func mine(ud *appsv1beta1.UnitedDeployment, object client.Object) bool {
+	return metav1.IsControlledBy(object, ud)
+}
 
 // mayBeMine: it was made for a subset of such an object, which was deleted and left it behind.
 func mayBeMine(object client.Object, selector labels.Selector) bool {
-	return metav1.GetControllerOfNoCopy(object) == nil && object.GetDeletionTimestamp() == nil && selector.Matches(labels.Set(object.GetLabels()))
+	return metav1.GetControllerOfNoCopy(object) == nil && object.GetDeletionTimestamp() == nil &&
+		selector.Matches(labels.Set(object.GetLabels()))
 }
 
 // refresh reads from the API server what the cache may show otherwise than it is.
@@ -168,7 +171,8 @@ func (r *Reconciler) pods(
 	ctx context.Context, ud *appsv1beta1.UnitedDeployment, selector labels.Selector,
 ) (map[string][]*corev1.Pod, error) {
 	var list corev1.PodList
-	err := r.Client.List(ctx, &list, client.InNamespace(ud.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy)
+	err := r.Client.List(ctx, &list, client.InNamespace(ud.Namespace),
+		client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, fmt.Errorf("list the pods of UnitedDeployment %s/%s: %w", ud.Namespace, ud.Name, err)
 	}

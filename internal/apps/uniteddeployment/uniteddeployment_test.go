@@ -19,6 +19,7 @@ import (
 )
 
 func TestEveryFamily(t *testing.T) {
+	t.Parallel()
 	for name, of := range map[string]func(*appsv1beta1.UnitedDeployment){
 		"CloneSet": func(*appsv1beta1.UnitedDeployment) {}, "Deployment": ofDeployments, "StatefulSet": ofStatefulSets,
 		"Advanced StatefulSet": ofAdvancedStatefulSets,
@@ -193,6 +194,7 @@ func TestASubsetIsTakenOut(t *testing.T) {
 }
 
 func TestAdaptiveMovesPodsThatFindNoNode(t *testing.T) {
+	t.Parallel()
 	for name, of := range map[string]func(*appsv1beta1.UnitedDeployment){
 		"CloneSet": func(*appsv1beta1.UnitedDeployment) {}, "StatefulSet": ofStatefulSets,
 	} {
@@ -293,6 +295,7 @@ func TestReserve(t *testing.T) {
 }
 
 func TestPartitions(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		of   func(*appsv1beta1.UnitedDeployment)
 		want func(child client.Object) any
@@ -379,6 +382,7 @@ func TestOrphansAreAdopted(t *testing.T) {
 }
 
 func TestWhatCannotBeDone(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		reason  string
 		change  func(ud *appsv1beta1.UnitedDeployment)
