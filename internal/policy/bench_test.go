@@ -69,6 +69,7 @@ func (s silent) Name() string { return "PodUnavailableBudget" }
 func (s silent) Check(context.Context, disruption.Request) disruption.Verdict {
 	return disruption.Verdict{}
 }
+
 func (s silent) Take(context.Context, disruption.Request) (disruption.Verdict, error) {
 	return s.says, nil
 }

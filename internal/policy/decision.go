@@ -103,13 +103,13 @@ func (d *Decision) failed(err error) {
 }
 
 // GuardKind is the kind of the guard without the name of its object, which metrics can afford.
-func (d Decision) GuardKind() string {
+func (d *Decision) GuardKind() string {
 	kind, _, _ := strings.Cut(d.Guard, " ")
 	return kind
 }
 
 // key is what repetitions have in common.
-func (d Decision) key() string {
+func (d *Decision) key() string {
 	return strings.Join([]string{d.UID, d.Namespace, d.Name, d.Kind, d.User, d.Operation, string(d.Outcome), d.Guard, d.Reason}, "\x00")
 }
 

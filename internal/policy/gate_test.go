@@ -39,7 +39,8 @@ func TestGateOpensOnlyWhatIsOpened(t *testing.T) {
 		{"the other guard still holds", "alice", denies(flow), openers{"alice PodUnavailableBudget": "g"}, disruption.Deny, flow, ""},
 		{
 			"both are opened", "alice", denies(flow),
-			openers{"alice PodUnavailableBudget": "g", "alice PodDeletionFlowControl": "h"}, disruption.Allow, flow, "h",
+			openers{"alice PodUnavailableBudget": "g", "alice PodDeletionFlowControl": "h"},
+			disruption.Allow, flow, "h",
 		},
 		{"a failure to look opens nothing", "", allows(), openers{" PodUnavailableBudget": "g"}, disruption.Deny, budget, ""},
 	} {

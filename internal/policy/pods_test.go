@@ -306,6 +306,7 @@ func paths() []string { return []string{"delete", "evict", "update", "resize"} }
 
 // seeds are requests to begin with, good and bad.
 func seeds(t testing.TB) [][]byte {
+	t.Helper()
 	pod := testkit.Pod()
 	eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "pod"}}
 	return [][]byte{

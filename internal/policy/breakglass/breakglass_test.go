@@ -190,7 +190,7 @@ func TestOpens(t *testing.T) {
 
 func TestLife(t *testing.T) {
 	r := newRoom(t)
-	g := r.create(t, glass("incident"))
+	r.create(t, glass("incident"))
 	r.create(t, glass("other", func(g *v1alpha1.BreakGlass) {
 		g.Spec.Subjects = []v1alpha1.BreakGlassSubject{{Kind: v1alpha1.SubjectGroup, Name: "on-call"}}
 	}))
@@ -198,7 +198,7 @@ func TestLife(t *testing.T) {
 		g.Spec.Subjects = []v1alpha1.BreakGlassSubject{{Kind: v1alpha1.SubjectUser, Name: "carol"}}
 		g.Spec.Guards = []v1alpha1.BreakGlassGuard{v1alpha1.OpensPodUnavailableBudget}
 	}))
-	g = r.pass(t, "incident")
+	g := r.pass(t, "incident")
 	if !meta.IsStatusConditionTrue(g.Status.Conditions, "Active") || g.Status.ExpiresAt.Sub(g.CreationTimestamp.Time) != 30*time.Minute {
 		t.Errorf("the status is %+v", g.Status)
 	}

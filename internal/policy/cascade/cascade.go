@@ -140,7 +140,8 @@ func (k *Keeper) judge(ctx context.Context, row kind, obj *unstructured.Unstruct
 	if left == "" {
 		return "", "", nil
 	}
-	return "SomethingLeft", fmt.Sprintf("it is labelled %s and still has %s, which would go with it. Either %s, %s", label, left, row.first, out), nil
+	return "SomethingLeft",
+		fmt.Sprintf("it is labelled %s and still has %s, which would go with it. Either %s, %s", label, left, row.first, out), nil
 }
 
 // name of the resource as kubectl takes it.

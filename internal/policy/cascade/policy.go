@@ -111,7 +111,8 @@ func labelling(name, labelName, known, fix, fits string) *admissionregistrationv
 			MatchConditions: []admissionregistrationv1.MatchCondition{
 				{Name: "is-labelled", Expression: fmt.Sprintf(`has(object.metadata.labels) && %q in object.metadata.labels`, labelName)},
 				// What was let in before must stay changeable.
-				{Name: "is-new", Expression: fmt.Sprintf(`oldObject == null || !has(oldObject.metadata.labels) || !(%q in oldObject.metadata.labels) || %s != %s`,
+				{Name: "is-new", Expression: fmt.Sprintf(
+					`oldObject == null || !has(oldObject.metadata.labels) || !(%q in oldObject.metadata.labels) || %s != %s`,
 					labelName, label(labelName), newLabel(labelName))},
 			},
 			Validations: []admissionregistrationv1.Validation{
