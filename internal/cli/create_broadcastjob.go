@@ -38,13 +38,15 @@ func newCreateBroadcastJob(c *creation) *cobra.Command {
 	}
 	o.addFlags(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&o.parallelism, "parallelism", "", "how many pods may run at a time: a number, or a percentage of the nodes (default: all)")
+	flags.StringVar(&o.parallelism, "parallelism", "",
+		"how many pods may run at a time: a number, or a percentage of the nodes (default: all)")
 	flags.DurationVar(&o.deadline, "deadline", 0, "how long the job may take; then it has failed (0: any time)")
 	flags.DurationVar(&o.ttl, "ttl", -1, "how long the job is kept after its end (default: until it is deleted)")
 	flags.BoolVar(&o.keepOn, "new-nodes", false, "never end: run on nodes that join later, too")
 	flags.StringVar(&o.onFailure, "on-failure", string(v1beta1.FailurePolicyFailFast),
 		"when a pod fails: FailFast ends the job, Continue goes on with the other nodes, Pause starts no further pods")
-	flags.Int32Var(&o.restarts, "restart-limit", 0, "with --restart OnFailure: how often a pod's containers may be restarted before it has failed")
+	flags.Int32Var(&o.restarts, "restart-limit", 0,
+		"with --restart OnFailure: how often a pod's containers may be restarted before it has failed")
 	flags.BoolVar(&o.paused, "paused", false, "start no pods yet")
 	return cmd
 }

@@ -106,11 +106,13 @@ status: {observedGeneration: 1, desired: 3, active: 1, succeeded: 1, failed: 0, 
 		{"it runs", nil, StateOngoing, "1 of 3 pods succeeded, 1 running"},
 		{"it is paused", []string{"spec.paused: true"}, StateOngoing, "1 of 3 pods succeeded; paused"},
 		{
-			"it is done", []string{"status.failed: 2", "status.conditions: [{type: Ready, status: 'True'}]"}, StateDone,
-			"1 of 3 pods succeeded, 2 failed",
+			"it is done",
+			[]string{"status.failed: 2", "status.conditions: [{type: Ready, status: 'True'}]"},
+			StateDone, "1 of 3 pods succeeded, 2 failed",
 		},
 		{
-			"it has failed", []string{"status.conditions: [{type: Stalled, status: 'True', reason: PodFailed, message: pod a has failed}]"},
+			"it has failed",
+			[]string{"status.conditions: [{type: Stalled, status: 'True', reason: PodFailed, message: pod a has failed}]"},
 			StateFailed, "pod a has failed",
 		},
 	} {
