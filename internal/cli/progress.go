@@ -30,6 +30,11 @@ func progress(w Workload) Progress {
 	case w.Kind.Podless:
 		return podlessProgress(w)
 	}
+	return rolloutProgress(w)
+}
+
+// rolloutProgress judges a workload whose pods are to stay.
+func rolloutProgress(w Workload) Progress {
 	updated, goal, desired := w.number(w.Kind.Updated, 0), w.toUpdate(), w.desired()
 	total, available := w.number(w.Kind.Total, 0), w.number(w.Kind.Available, 0)
 	switch {
