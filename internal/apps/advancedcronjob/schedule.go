@@ -109,7 +109,8 @@ func (i interval) next(t time.Time) time.Time {
 	if t.Before(i.anchor) {
 		return i.anchor.Add(i.every)
 	}
-	return i.anchor.Add((t.Sub(i.anchor)/i.every + 1) * i.every)
+	passed := int64(t.Sub(i.anchor) / i.every)
+	return i.anchor.Add(time.Duration(passed+1) * i.every)
 }
 
 // calendar is a line of five fields. What it does when clocks change is the way of cron itself (man 8 cron): a line with a

@@ -218,12 +218,12 @@ func TestRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := changing.DeepCopy()
-	other.Object["spec"].(map[string]any)["template"] = runtime.DeepCopyJSON(cloneSet)
+	as[map[string]any](t, other.Object["spec"])["template"] = runtime.DeepCopyJSON(cloneSet)
 	if err := env.Client.Update(t.Context(), other); err == nil || !strings.Contains(err.Error(), "the kind of the subsets' workloads cannot be changed") {
 		t.Errorf("another kind: %v", err)
 	}
 	other = changing.DeepCopy()
-	other.Object["spec"].(map[string]any)["selector"] = map[string]any{"matchLabels": map[string]any{"app": "other"}}
+	as[map[string]any](t, other.Object["spec"])["selector"] = map[string]any{"matchLabels": map[string]any{"app": "other"}}
 	if err := env.Client.Update(t.Context(), other); err == nil || !strings.Contains(err.Error(), "the selector cannot be changed after creation") {
 		t.Errorf("another selector: %v", err)
 	}

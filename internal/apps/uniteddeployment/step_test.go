@@ -75,7 +75,7 @@ func TestStep(t *testing.T) {
 func TestStepEnds(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a seed that can be given again is the point
-		limit := int32(random.IntN(30))
+		limit := random.Int32N(30)
 		draw := func() []int32 {
 			all := make([]int32, 3)
 			for range limit {

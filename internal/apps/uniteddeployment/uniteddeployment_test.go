@@ -122,7 +122,7 @@ func TestASubsetIsWhatItsFieldsSay(t *testing.T) {
 		t.Errorf("the other subset has it, too: %+v", other)
 	}
 	// What is taken out of the spec goes, a restart that somebody asked for stays, and so does what somebody else has set.
-	restarted := a.DeepCopyObject().(*appsv1beta1.CloneSet)
+	restarted := as[*appsv1beta1.CloneSet](t, a.DeepCopyObject())
 	restarted.Spec.Template.Annotations[appsv1beta1.RestartedAt] = "now"
 	restarted.Labels["other"] = "z"
 	if err := w.env.Client.Update(t.Context(), restarted); err != nil {
@@ -145,14 +145,14 @@ func TestSomebodyElsesChangeIsTakenBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, united(2, "- -"), nil)
 	w.settle(w.ready)
-	a := w.children()["shop-a"].(*appsv1beta1.CloneSet)
+	a := as[*appsv1beta1.CloneSet](t, w.children()["shop-a"])
 	a.Spec.Template.Spec.Containers[0].Image = "registry.local/other:v1"
 	a.Spec.Replicas = ptr.To[int32](7)
 	if err := w.env.Client.Update(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
 	w.settle(w.ready)
-	a = w.children()["shop-a"].(*appsv1beta1.CloneSet)
+	a = as[*appsv1beta1.CloneSet](t, w.children()["shop-a"])
 	if a.Spec.Template.Spec.Containers[0].Image != "registry.local/shop:v1" || *a.Spec.Replicas != 1 {
 		t.Errorf("got %+v", a.Spec)
 	}
@@ -298,17 +298,25 @@ func TestPartitions(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		of   func(*appsv1beta1.UnitedDeployment)
-		want func(child client.Object) any
+		want func(t *testing.T, child client.Object) any
 		is   any
 	}{
-		"CloneSet": {func(*appsv1beta1.UnitedDeployment) {}, func(o client.Object) any {
-			return o.(*appsv1beta1.CloneSet).Spec.UpdateStrategy.RollingUpdate.Partition.String()
+		"CloneSet": {func(*appsv1beta1.UnitedDeployment) {}, func(t *testing.T, o client.Object) any {
+			t.Helper()
+			return as[*appsv1beta1.CloneSet](t, o).Spec.UpdateStrategy.RollingUpdate.Partition.String()
 		}, "2"},
-		"StatefulSet": {ofStatefulSets, func(o client.Object) any { return *o.(*appsv1.StatefulSet).Spec.UpdateStrategy.RollingUpdate.Partition }, int32(2)},
-		"Advanced StatefulSet": {ofAdvancedStatefulSets, func(o client.Object) any {
-			return *o.(*appsv1beta1.StatefulSet).Spec.UpdateStrategy.RollingUpdate.Partition
+		"StatefulSet": {ofStatefulSets, func(t *testing.T, o client.Object) any {
+			t.Helper()
+			return *as[*appsv1.StatefulSet](t, o).Spec.UpdateStrategy.RollingUpdate.Partition
 		}, int32(2)},
-		"Deployment": {ofDeployments, func(o client.Object) any { return o.(*appsv1.Deployment).Spec.Paused }, true},
+		"Advanced StatefulSet": {ofAdvancedStatefulSets, func(t *testing.T, o client.Object) any {
+			t.Helper()
+			return *as[*appsv1beta1.StatefulSet](t, o).Spec.UpdateStrategy.RollingUpdate.Partition
+		}, int32(2)},
+		"Deployment": {ofDeployments, func(t *testing.T, o client.Object) any {
+			t.Helper()
+			return as[*appsv1.Deployment](t, o).Spec.Paused
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -316,7 +324,7 @@ func TestPartitions(t *testing.T) {
 				ud.Spec.UpdateStrategy.ManualUpdate = &appsv1beta1.ManualUpdate{Partitions: map[string]int32{"a": 2, "b": 0}}
 			}), nil)
 			w.settle(w.ready)
-			if got := test.want(w.children()["shop-a"]); got != test.is {
+			if got := test.want(t, w.children()["shop-a"]); got != test.is {
 				t.Errorf("got %v, want %v", got, test.is)
 			}
 			if s := w.get().Status.SubsetStatuses; s[0].Partition != 2 || s[1].Partition != 0 {

@@ -209,11 +209,14 @@ func (w *world) children() map[string]client.Object {
 		w.t.Fatal(err)
 	}
 	all := map[string]client.Object{}
-	_ = meta.EachListItem(list, func(item runtime.Object) error {
-		object := item.(client.Object)
+	err := meta.EachListItem(list, func(item runtime.Object) error {
+		object := as[client.Object](w.t, item)
 		all[object.GetName()] = object
 		return nil
 	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	return all
 }
 
@@ -289,7 +292,9 @@ func (w *world) workload(name string, object client.Object) {
 	n := counts{}
 	for _, p := range w.podsOf(name) {
 		n.pods++
-		n.ready += int32(btoi(pod.Ready(&p)))
+		if pod.Ready(&p) {
+			n.ready++
+		}
 		n.updated++
 	}
 	w.writeStatus(object, n)
@@ -403,4 +408,14 @@ func (w *world) condition(kind string) appsv1beta1.WorkloadCondition {
 		}
 	}
 	return appsv1beta1.WorkloadCondition{}
+}
+
+// as is an object as the type that it must be of.
+func as[T any](t testing.TB, object any) T {
+	t.Helper()
+	typed, ok := object.(T)
+	if !ok {
+		t.Fatalf("it is a %T", object)
+	}
+	return typed
 }
