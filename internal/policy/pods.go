@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -97,7 +98,7 @@ func (p *Pods) Hooks(s Scope) []admission.Hook {
 			MatchConditions: slices.Concat(s.users(), conditions), NamespaceSelector: s.Namespaces(), TimeoutSeconds: HookTimeout,
 			// What is allowed is written into a ledger; a dry run is not.
 			SideEffects: admissionregistrationv1.SideEffectClassNoneOnDryRun,
-			Handler:     handle,
+			Handler:     inTime(handle),
 		}
 	}
 	changes := admissionregistrationv1.MatchCondition{Name: "changes-images", Expression: images}
@@ -106,6 +107,16 @@ func (p *Pods) Hooks(s Scope) []admission.Hook {
 		hook("evict", "pods/eviction", admissionregistrationv1.Create, p.evicted),
 		hook("update", "pods", admissionregistrationv1.Update, p.updated(disruption.Update), append(running(), changes)...),
 		hook("resize", "pods/resize", admissionregistrationv1.Update, p.updated(disruption.Resize), running()...),
+	}
+}
+
+// inTime ends a decision before the API server gives up on it: it would answer with an error that no drain tries again after.
+func inTime(handle ctrl.HandlerFunc) ctrl.HandlerFunc {
+	const enough = HookTimeout*time.Second - 500*time.Millisecond
+	return func(ctx context.Context, req ctrl.Request) ctrl.Response {
+		ctx, cancel := context.WithTimeout(ctx, enough)
+		defer cancel()
+		return handle(ctx, req)
 	}
 }
 
