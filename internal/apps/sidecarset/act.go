@@ -139,7 +139,9 @@ func images(containers []corev1.Container, wanted map[string]string) (list []map
 }
 
 // patch writes to a pod, or to one of its subresources, and takes note of it, of a missing answer too.
-func (r *Reconciler) patch(ctx context.Context, set *appsv1beta1.SidecarSet, p *corev1.Pod, body map[string]any, subresource string, turn types.UID) error {
+func (r *Reconciler) patch(
+	ctx context.Context, set *appsv1beta1.SidecarSet, p *corev1.Pod, body map[string]any, subresource string, turn types.UID,
+) error {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("encode the patch: %w", err)
@@ -180,7 +182,8 @@ func (r *Reconciler) condition(ctx context.Context, set *appsv1beta1.SidecarSet,
 		delete(why, set.Name)
 	}
 	next := corev1.PodCondition{
-		Type: appsv1beta1.SidecarSetUpgradable, Status: corev1.ConditionTrue, Reason: "Upgradable", LastTransitionTime: metav1.NewTime(r.deps.Clock.Now()),
+		Type: appsv1beta1.SidecarSetUpgradable, Status: corev1.ConditionTrue, Reason: "Upgradable",
+		LastTransitionTime: metav1.NewTime(r.deps.Clock.Now()),
 	}
 	if len(why) > 0 {
 		raw, err := json.Marshal(why)

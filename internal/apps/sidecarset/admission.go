@@ -145,10 +145,11 @@ func validateContainers(set *appsv1beta1.SidecarSet, path *field.Path) (errs fie
 		errs = append(errs, field.Required(path.Child("containers"), "the set gives pods nothing; name a container"))
 	}
 	seen := map[string]bool{}
-	for name, list := range map[string][]appsv1beta1.SidecarContainer{"containers": set.Spec.Containers, "initContainers": set.Spec.InitContainers} {
-		for i := range list {
-			errs = append(errs, validateContainer(&list[i], name == "initContainers", seen, path.Child(name).Index(i))...)
-		}
+	for i := range set.Spec.Containers {
+		errs = append(errs, validateContainer(&set.Spec.Containers[i], false, seen, path.Child("containers").Index(i))...)
+	}
+	for i := range set.Spec.InitContainers {
+		errs = append(errs, validateContainer(&set.Spec.InitContainers[i], true, seen, path.Child("initContainers").Index(i))...)
 	}
 	return errs
 }
@@ -171,9 +172,11 @@ func validateContainer(c *appsv1beta1.SidecarContainer, init bool, seen map[stri
 	if c.Image == "" {
 		errs = append(errs, field.Required(path.Child("image"), "a pod's container needs one"))
 	}
+	reserved := []string{appsv1beta1.SidecarInjectedEnv, appsv1beta1.SidecarSetVersionEnv, appsv1beta1.SidecarSetVersionAltEnv}
 	for i, e := range c.Env {
-		if slices.Contains([]string{appsv1beta1.SidecarInjectedEnv, appsv1beta1.SidecarSetVersionEnv, appsv1beta1.SidecarSetVersionAltEnv}, e.Name) {
-			errs = append(errs, field.Forbidden(path.Child("env").Index(i).Child("name"), e.Name+" is set by Holdfast in every pod; choose another name"))
+		if slices.Contains(reserved, e.Name) {
+			errs = append(errs, field.Forbidden(path.Child("env").Index(i).Child("name"),
+				e.Name+" is set by Holdfast in every pod; choose another name"))
 		}
 	}
 	if c.ResourcesPolicy != nil && len(c.Resources.Limits)+len(c.Resources.Requests) > 0 {
@@ -208,7 +211,8 @@ func validateCanary(set *appsv1beta1.SidecarSet) field.ErrorList {
 	canary, base := set.Annotations[appsv1beta1.SidecarSetCanary], set.Annotations[appsv1beta1.SidecarSetBase]
 	switch {
 	case canary == "true" && base == "":
-		return field.ErrorList{field.Required(path.Key(appsv1beta1.SidecarSetBase), "a canary needs the name of the SidecarSet that it stands in for")}
+		return field.ErrorList{field.Required(path.Key(appsv1beta1.SidecarSetBase),
+			"a canary needs the name of the SidecarSet that it stands in for")}
 	case canary == "true" && base == set.Name:
 		return field.ErrorList{field.Invalid(path.Key(appsv1beta1.SidecarSetBase), base, "a set cannot be its own canary")}
 	case canary != "" && canary != "true":
@@ -219,8 +223,9 @@ func validateCanary(set *appsv1beta1.SidecarSet) field.ErrorList {
 
 // warn tells of a change that pods which are there cannot follow, with the fields that prevent it.
 func warn(old, set *appsv1beta1.SidecarSet) (warnings []string) {
+	strategy := &set.Spec.UpdateStrategy
 	if r := set.Spec.InjectionStrategy.Revision; r != nil && r.Policy == appsv1beta1.PartialSidecarSetInjectRevisionPolicy &&
-		set.Spec.UpdateStrategy.Selector == nil && (set.Spec.UpdateStrategy.Partition == nil || set.Spec.UpdateStrategy.Partition.Type == intstr.Int) {
+		strategy.Selector == nil && (strategy.Partition == nil || strategy.Partition.Type == intstr.Int) {
 		warnings = append(warnings, "spec.injectionStrategy.revision has no effect: with the policy Partial it goes by updateStrategy.selector "+
 			"and by a partition that is a percentage, and there is neither")
 	}
@@ -284,7 +289,8 @@ func (v *validator) revisionExists(ctx context.Context, old, set *appsv1beta1.Si
 	}
 	path := field.NewPath("spec", "injectionStrategy", "revision")
 	if wanted.RevisionName == "" && wanted.CustomVersion == "" {
-		return field.ErrorList{field.Required(path.Child("revisionName"), "name a revision by revisionName or customVersion, or take revision out")}
+		return field.ErrorList{field.Required(path.Child("revisionName"),
+			"name a revision by revisionName or customVersion, or take revision out")}
 	}
 	if wanted.CustomVersion != "" && wanted.CustomVersion == set.Spec.CustomVersion {
 		return nil // it is the one that the set is at

@@ -1,13 +1,16 @@
 package sidecarset
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
@@ -56,6 +59,8 @@ type plan struct {
 	steps []step
 	held  []workload.Held
 	again time.Duration
+	// stuck is how many pods should be changed and cannot be.
+	stuck int
 	// bound is how many pods of a workload may be away, whoever takes them, while pods are being changed; 0: none are.
 	bound int
 	// expected is how many pods are to be of the newest revision.
@@ -66,31 +71,55 @@ type plan struct {
 // now.
 type lend func(p *corev1.Pod) (o *owner, busy string)
 
-// observe looks at the pods of a set. why explains which fields of a revision cannot change in place.
-func observe(pods []*corev1.Pod, set string, e *entry, why func(record inject.Record) string, now time.Time) state {
+// remembered is what a pod looked like at one of its versions: of many pods few have changed since the last look.
+type remembered struct {
+	version string
+	entry   *entry
+	member  member
+}
+
+// observe looks at the pods of a set. why explains which fields of a revision cannot change in place; known is what was seen
+// last, and is brought up to date.
+func observe(
+	pods []*corev1.Pod, set string, e *entry, why func(record inject.Record) string, known map[types.UID]remembered, now time.Time,
+) state {
 	s := state{latest: e.latest, members: make([]member, 0, len(pods))}
+	there := make(map[types.UID]bool, len(pods))
 	for _, p := range pods {
 		if !pod.Active(p) {
 			continue
 		}
-		m := member{Member: workload.NewMember(p, 0, now), record: inject.Read(p, appsv1beta1.SidecarSetHash)[set]}
-		m.updated = m.record.Hash == e.plan.Hash
-		if !m.updated && inject.Read(p, appsv1beta1.SidecarSetHashWithoutImage)[set].Hash != e.plan.HashWithoutImage {
-			m.fixed = why(m.record)
+		there[p.UID] = true
+		seen, same := known[p.UID]
+		if !same || seen.version != p.ResourceVersion || seen.entry != e || p.ResourceVersion == "" {
+			seen = remembered{version: p.ResourceVersion, entry: e, member: look(p, set, e, why, now)}
+			known[p.UID] = seen
 		}
-		m.hot = m.fixed == "" && len(former(p, e.plan)) > 0
-		if progress, known := inplace.ReadSidecars(p)[set]; known {
-			m.waits = inplace.Sidecars{set: progress}.Waits(p)
-		}
-		if m.hot {
-			m.Available = false // its other container is still to be stopped
-		}
-		s.members = append(s.members, m)
+		seen.member.Pod = p
+		s.members = append(s.members, seen.member)
 	}
+	maps.DeleteFunc(known, func(uid types.UID, _ remembered) bool { return !there[uid] })
 	slices.SortFunc(s.members, func(a, b member) int {
-		return strings.Compare(a.Pod.Namespace+"/"+a.Pod.Name, b.Pod.Namespace+"/"+b.Pod.Name)
+		return cmp.Or(strings.Compare(a.Pod.Namespace, b.Pod.Namespace), strings.Compare(a.Pod.Name, b.Pod.Name))
 	})
 	return s
+}
+
+// look finds out what one pod has of the set.
+func look(p *corev1.Pod, set string, e *entry, why func(record inject.Record) string, now time.Time) member {
+	m := member{Member: workload.NewMember(p, 0, now), record: inject.Read(p, appsv1beta1.SidecarSetHash)[set]}
+	m.updated = m.record.Hash == e.plan.Hash
+	if !m.updated && inject.Read(p, appsv1beta1.SidecarSetHashWithoutImage)[set].Hash != e.plan.HashWithoutImage {
+		m.fixed = why(m.record)
+	}
+	m.hot = m.fixed == "" && len(former(p, e.plan)) > 0
+	if progress, known := inplace.ReadSidecars(p)[set]; known {
+		m.waits = inplace.Sidecars{set: progress}.Waits(p)
+	}
+	if m.hot {
+		m.Available = false // its other container is still to be stopped
+	}
+	return m
 }
 
 // decide is what is to be done now. It is pure, but for what lend does.
@@ -153,7 +182,9 @@ func (d *decision) limits() error {
 	if err != nil {
 		return fmt.Errorf("spec.updateStrategy.partition: %w", err)
 	}
-	d.plan.expected = candidates - keep
+	if strategy.Type != appsv1beta1.NotUpdateSidecarSetStrategyType {
+		d.plan.expected = candidates - keep
+	}
 	d.left = max(0, d.plan.expected-updated)
 	if d.underWay() {
 		d.plan.bound = d.max
@@ -202,9 +233,6 @@ func (d *decision) consider(m *member) {
 	switch {
 	case !d.selected(m):
 		return // it is not meant
-	case m.fixed != "":
-		d.hold(m, appsv1beta1.HeldByInPlaceOnly, "only images can change in a pod that is there: %s; whoever deletes the pod gets a new one with them", m.fixed)
-		return
 	case strategy.Type == appsv1beta1.NotUpdateSidecarSetStrategyType:
 		d.hold(m, appsv1beta1.HeldByOnDelete, "the update strategy is NotUpdate: only new pods get the new revision")
 		return
@@ -213,6 +241,11 @@ func (d *decision) consider(m *member) {
 		return
 	case d.left <= 0:
 		d.hold(m, appsv1beta1.HeldByPartition, "the partition keeps these pods at the old revision")
+		return
+	case m.fixed != "":
+		d.plan.stuck++
+		d.hold(m, appsv1beta1.HeldByInPlaceOnly,
+			"only images can change in a pod that is there: %s; whoever deletes the pod gets a new one with them", m.fixed)
 		return
 	}
 	if d.take(m, d.changeOf(m)) {

@@ -139,7 +139,7 @@ func TestDecide(t *testing.T) {
 			}
 			pods := carrying(t, e, test.pods)
 			pods[0].Labels["first"] = "yes"
-			seen := observe(pods, "log", e, func(inject.Record) string { return "more than images changed" }, testkit.Epoch)
+			seen := observe(pods, "log", e, func(inject.Record) string { return "more than images changed" }, map[types.UID]remembered{}, testkit.Epoch)
 			got, err := decide(test.set, e, seen, lender(pods, test.lends), testkit.Epoch)
 			if err != nil || words(got) != test.want {
 				t.Errorf("got %q (%v), want %q", words(got), err, test.want)
@@ -307,7 +307,7 @@ func TestConditions(t *testing.T) {
 		t.Run(test.reason, func(t *testing.T) {
 			set := set.DeepCopy()
 			pods := carrying(t, e, test.pods)
-			seen := observe(pods, "log", e, func(inject.Record) string { return "more" }, testkit.Epoch)
+			seen := observe(pods, "log", e, func(inject.Record) string { return "more" }, map[types.UID]remembered{}, testkit.Epoch)
 			seen.missed = test.missed
 			p, err := decide(set, e, seen, lender(pods, ""), testkit.Epoch)
 			if err != nil {
@@ -325,5 +325,53 @@ func TestConditions(t *testing.T) {
 				t.Errorf("got %s, want %s", text, test.want)
 			}
 		})
+	}
+}
+
+// Pods that have not changed are not read again; those that are gone are forgotten.
+func TestObserveRemembers(t *testing.T) {
+	set := sidecars()
+	e := read(set, "system")
+	pods := carrying(t, e, "a/v0 b/v0")
+	asked := 0
+	why := func(inject.Record) string { asked++; return "more" }
+	known := map[types.UID]remembered{}
+	for i, p := range pods {
+		p.ResourceVersion = fmt.Sprint(i + 1)
+	}
+	observe(pods, "log", e, why, known, testkit.Epoch)
+	observe(pods, "log", e, why, known, testkit.Epoch)
+	if asked != 2 {
+		t.Errorf("2 pods were read %d times", asked)
+	}
+	pods[1].ResourceVersion = "9"
+	observe(pods, "log", e, why, known, testkit.Epoch)
+	if asked != 3 {
+		t.Errorf("a pod that changed was not read again: %d", asked)
+	}
+	observe(pods, "log", read(set, "system"), why, known, testkit.Epoch)
+	if asked != 5 {
+		t.Errorf("pods were not held against a new spec: %d", asked)
+	}
+	if observe(pods[:1], "log", e, why, known, testkit.Epoch); len(known) != 1 {
+		t.Errorf("%d pods are remembered, want the one that is there", len(known))
+	}
+}
+
+func BenchmarkPass(b *testing.B) {
+	set := sidecars()
+	e := read(set, "system")
+	t := &testing.T{}
+	pods := carrying(t, e, strings.Repeat("a/v1 ", 10000))
+	for i, p := range pods {
+		p.Name, p.UID, p.ResourceVersion = fmt.Sprintf("p-%d", i), types.UID(fmt.Sprint(i)), "1"
+	}
+	known := map[types.UID]remembered{}
+	b.ReportAllocs()
+	for b.Loop() {
+		seen := observe(pods, "log", e, func(inject.Record) string { return "" }, known, testkit.Epoch)
+		if _, err := decide(set, e, seen, lender(pods, ""), testkit.Epoch); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -55,7 +55,9 @@ func (r *Reconciler) revisions(ctx context.Context, set *appsv1beta1.SidecarSet,
 }
 
 // create makes a revision. A name that is taken by another content counts as a collision, and is another one next time.
-func (r *Reconciler) create(ctx context.Context, set *appsv1beta1.SidecarSet, rev *appsv1.ControllerRevision, all *[]*appsv1.ControllerRevision) error {
+func (r *Reconciler) create(
+	ctx context.Context, set *appsv1beta1.SidecarSet, rev *appsv1.ControllerRevision, all *[]*appsv1.ControllerRevision,
+) error {
 	err := r.deps.Client.Create(ctx, rev)
 	if err == nil {
 		*all = append(*all, rev)

@@ -26,6 +26,8 @@ type memory struct {
 	written string
 	// unsure are pods whose last write ended without an answer, with the workloads whose turn it was.
 	unsure map[client.ObjectKey]types.UID
+	// known are the pods as they were seen last; only the pass over the set, of which there is one at a time, uses it.
+	known map[types.UID]remembered
 	// bound are the workloads that a limit of ours holds for.
 	bound map[types.UID]bool
 	// missed are pods without the containers, as they were looked for at looked.
@@ -42,7 +44,7 @@ func (r *Reconciler) memory(set *appsv1beta1.SidecarSet) *memory {
 	if m := r.memories[set.Name]; m != nil && m.uid == set.UID {
 		return m
 	}
-	m := &memory{uid: set.UID, unsure: map[client.ObjectKey]types.UID{}}
+	m := &memory{uid: set.UID, unsure: map[client.ObjectKey]types.UID{}, known: map[types.UID]remembered{}}
 	r.memories[set.Name] = m
 	return m
 }

@@ -42,7 +42,8 @@ type terms struct {
 // exhausted says why no pod can be taken.
 func (o *owner) exhausted() string {
 	if o.unavailable == 0 {
-		return fmt.Sprintf("%s allows none of its pods to be unavailable (maxUnavailable is 0); raise it, or delete pods so that they are made anew", o.name)
+		return fmt.Sprintf("%s allows none of its pods to be unavailable (maxUnavailable is 0); raise it, "+
+			"or delete pods so that they are made anew", o.name)
 	}
 	return fmt.Sprintf("%s has as many of its %d pods unavailable as its maxUnavailable allows (%d); more are taken when others are available",
 		o.name, o.desired, o.unavailable)
@@ -118,12 +119,13 @@ func (r *Reconciler) termsOf(ref *metav1.OwnerReference) termsReader {
 
 // The defaults of the workloads where nobody has written them out.
 var (
-	none         = intstr.FromInt32(0)      //nolint:gochecknoglobals // a constant that Go cannot write as one
-	one          = intstr.FromInt32(1)      //nolint:gochecknoglobals // as above
-	twenty       = intstr.FromString("20%") //nolint:gochecknoglobals // as above
-	twentyFive   = intstr.FromString("25%") //nolint:gochecknoglobals // as above
-	firstReplica = int32(1)                 //nolint:gochecknoglobals // as above
+	none       = intstr.FromInt32(0)      //nolint:gochecknoglobals // a constant that Go cannot write as one
+	one        = intstr.FromInt32(1)      //nolint:gochecknoglobals // as above
+	twenty     = intstr.FromString("20%") //nolint:gochecknoglobals // as above
+	twentyFive = intstr.FromString("25%") //nolint:gochecknoglobals // as above
 )
+
+const firstReplica int32 = 1
 
 func (r *Reconciler) cloneSet(ctx context.Context, key client.ObjectKey, _ *owner) (*terms, error) {
 	var cs appsv1beta1.CloneSet
@@ -131,7 +133,8 @@ func (r *Reconciler) cloneSet(ctx context.Context, key client.ObjectKey, _ *owne
 		return nil, err //nolint:wrapcheck // ownerOf says what for
 	}
 	rolling := ptr.Deref(cs.Spec.UpdateStrategy.RollingUpdate, appsv1beta1.RollingUpdateCloneSetStrategy{})
-	t, err := promised(int(ptr.Deref(cs.Spec.Replicas, firstReplica)), rolling.MaxUnavailable, rolling.MaxSurge, twenty, none, cs.Spec.MinReadySeconds)
+	replicas := int(ptr.Deref(cs.Spec.Replicas, firstReplica))
+	t, err := promised(replicas, rolling.MaxUnavailable, rolling.MaxSurge, twenty, none, cs.Spec.MinReadySeconds)
 	return &t, err
 }
 
@@ -194,7 +197,8 @@ func (r *Reconciler) deployment(ctx context.Context, key client.ObjectKey, o *ow
 		return nil, nil
 	}
 	var d appsv1.Deployment
-	if err := r.deps.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: ref.Name}, &d, client.UnsafeDisableDeepCopy); err != nil {
+	key.Name = ref.Name
+	if err := r.deps.Client.Get(ctx, key, &d, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err //nolint:wrapcheck // ownerOf says what for
 	}
 	siblings := &metav1.PartialObjectMetadataList{}
@@ -203,7 +207,8 @@ func (r *Reconciler) deployment(ctx context.Context, key client.ObjectKey, o *ow
 	if err != nil {
 		return nil, fmt.Errorf("spec.selector: %w", err)
 	}
-	if err := r.deps.Client.List(ctx, siblings, client.InNamespace(key.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+	err = r.deps.Client.List(ctx, siblings, client.InNamespace(key.Namespace), client.MatchingLabelsSelector{Selector: selector})
+	if err != nil {
 		return nil, err //nolint:wrapcheck // ownerOf says what for
 	}
 	o.name, o.turn, o.uids = "Deployment "+key.Namespace+"/"+d.Name, d.UID, nil
@@ -217,6 +222,7 @@ func (r *Reconciler) deployment(ctx context.Context, key client.ObjectKey, o *ow
 	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
 		otherwise = intstr.FromString("100%")
 	}
-	t, err := promised(int(ptr.Deref(d.Spec.Replicas, firstReplica)), rolling.MaxUnavailable, rolling.MaxSurge, otherwise, twentyFive, d.Spec.MinReadySeconds)
+	replicas := int(ptr.Deref(d.Spec.Replicas, firstReplica))
+	t, err := promised(replicas, rolling.MaxUnavailable, rolling.MaxSurge, otherwise, twentyFive, d.Spec.MinReadySeconds)
 	return &t, err
 }

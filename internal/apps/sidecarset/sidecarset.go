@@ -93,7 +93,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, set *appsv1beta1.SidecarSet)
 		return reconcile.Result{}, err
 	}
 	now := r.deps.Clock.Now()
-	seen := observe(pods, set.Name, e, func(record inject.Record) string { return r.why(all, record, e) }, now)
+	seen := observe(pods, set.Name, e, func(record inject.Record) string { return r.why(all, record, e) }, r.memory(set).known, now)
 	if seen.missed, err = r.missed(ctx, set, e, now); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -168,12 +168,21 @@ func (r *Reconciler) conditions(ctx context.Context, set *appsv1beta1.SidecarSet
 	for _, s := range p.steps {
 		written[s.member] = true
 	}
-	var errs []error
+	others := make([]*member, 0, len(seen.members))
 	for i := range seen.members {
 		if m := &seen.members[i]; !written[m] {
-			errs = append(errs, r.condition(ctx, set, m))
+			others = append(others, m)
 		}
 	}
+	var mu sync.Mutex
+	var errs []error
+	workload.Each(others, func(m *member) {
+		if err := r.condition(ctx, set, m); err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		}
+	})
 	return errors.Join(errs...)
 }
 

@@ -82,27 +82,28 @@ func TestStrategy(t *testing.T) {
 		reason string
 		change edit
 		want   string
+		done   bool
 	}{
-		{"paused", strategy(func(s *appsv1beta1.SidecarSetUpdateStrategy) { s.Paused = true }), "matched 4, updated 0, ready 4, both 0 [Paused 4]"},
+		{"paused", strategy(func(s *appsv1beta1.SidecarSetUpdateStrategy) { s.Paused = true }), "matched 4, updated 0, ready 4, both 0 [Paused 4]", false},
 		{
 			"never", strategy(func(s *appsv1beta1.SidecarSetUpdateStrategy) { s.Type = appsv1beta1.NotUpdateSidecarSetStrategyType }),
-			"matched 4, updated 0, ready 4, both 0 [OnDelete 4]",
+			"matched 4, updated 0, ready 4, both 0 [OnDelete 4]", true,
 		},
 		{
 			"a partition", strategy(func(s *appsv1beta1.SidecarSetUpdateStrategy) { s.Partition = ptr.To(intstr.FromInt32(3)) }),
-			"matched 4, updated 1, ready 4, both 1 [Partition 3]",
+			"matched 4, updated 1, ready 4, both 1 [Partition 3]", true,
 		},
 		{
 			"a share of them, rounded up", strategy(func(s *appsv1beta1.SidecarSetUpdateStrategy) { s.Partition = ptr.To(intstr.FromString("60%")) }),
-			"matched 4, updated 1, ready 4, both 1 [Partition 3]",
+			"matched 4, updated 1, ready 4, both 1 [Partition 3]", true,
 		},
 		{
 			"a selector", strategy(func(s *appsv1beta1.SidecarSetUpdateStrategy) {
 				s.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"name": "b"}}
 			}),
-			"matched 4, updated 1, ready 4, both 1 []",
+			"matched 4, updated 1, ready 4, both 1 []", true,
 		},
-		{"none may be away", away("0"), "matched 4, updated 0, ready 4, both 0 [Budget 4]"},
+		{"none may be away", away("0"), "matched 4, updated 0, ready 4, both 0 [Budget 4]", false},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			t.Parallel()
@@ -114,6 +115,9 @@ func TestStrategy(t *testing.T) {
 			w.settle(says(test.want))
 			for range 3 {
 				w.settle(says(test.want)) // and it stays so
+			}
+			if done := ready(w.get()) == nil; done != test.done {
+				t.Errorf("ready: %v, want %v", done, test.done)
 			}
 		})
 	}

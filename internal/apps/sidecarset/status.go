@@ -43,7 +43,7 @@ func summarize(set *appsv1beta1.SidecarSet, seen state, p plan, acted error, cla
 	s := &set.Status
 	s.ObservedGeneration, s.LatestRevision = set.Generation, seen.latest
 	s.MatchedPods, s.UpdatedPods, s.ReadyPods, s.UpdatedReadyPods = 0, 0, 0, 0
-	fixed, running := int32(0), int32(0)
+	running := int32(0)
 	for i := range seen.members {
 		m := &seen.members[i]
 		settled := m.waits == "" && !m.hot
@@ -51,22 +51,22 @@ func summarize(set *appsv1beta1.SidecarSet, seen state, p plan, acted error, cla
 		s.UpdatedPods += count(m.updated)
 		s.ReadyPods += count(m.Ready)
 		s.UpdatedReadyPods += count(m.updated && m.Ready && settled)
-		fixed += count(m.fixed != "")
 		running += count(!settled)
 	}
 	s.Held = workload.Summary(p.held)
 	conditions := report.From(s.Conditions)
-	tell(&conditions, notUpgradable, fixed > 0, "ImmutableField",
+	tell(&conditions, notUpgradable, p.stuck > 0, "ImmutableField",
 		"pods cannot get the newest revision in place: their condition SidecarSetUpgradable says why; delete them, and new ones have it", now)
-	tell(&conditions, notInjected, len(seen.missed) > 0, "CreatedWithout", fmt.Sprintf("pods were created without the containers, while the operator "+
-		"was away, injection was paused or the selector another one: %s; delete them, and new ones have the containers", some(seen.missed)), now)
+	tell(&conditions, notInjected, len(seen.missed) > 0, "CreatedWithout", fmt.Sprintf("pods were created without the containers, "+
+		"while the operator was away, injection was paused or the selector another one: %s; delete them, and new ones have the containers",
+		some(seen.missed)), now)
 	message := ""
 	if len(clashed) > 0 {
 		message = clashed[0]
 	}
 	tell(&conditions, clashing, message != "", "SameContainer", message, now)
 	standing := report.Standing{
-		Done:      message == "" && running == 0 && fixed == 0 && int(s.UpdatedPods) >= p.expected && s.UpdatedReadyPods == s.UpdatedPods,
+		Done:      message == "" && running == 0 && p.stuck == 0 && int(s.UpdatedPods) >= p.expected && s.UpdatedReadyPods == s.UpdatedPods,
 		Available: s.UpdatedReadyPods, Held: s.Held, FailedUpdate: failedUpdate,
 	}
 	if acted != nil {

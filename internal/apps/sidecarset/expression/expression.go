@@ -47,7 +47,8 @@ func (e Expression) Compute(of corev1.ResourceName, values Values) (resource.Qua
 		return resource.Quantity{}, err
 	}
 	if result.Sign() < 0 {
-		return resource.Quantity{}, fmt.Errorf("the result is %s, and must not be negative; wrap the expression in max(0, ...)", result.FloatString(3))
+		return resource.Quantity{}, fmt.Errorf("the result is %s, and must not be negative; wrap the expression in max(0, ...)",
+			result.FloatString(3))
 	}
 	if of == corev1.ResourceCPU {
 		n, err := roundUp(new(big.Rat).Mul(result, big.NewRat(1000, 1)))

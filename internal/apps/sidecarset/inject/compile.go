@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -61,7 +62,7 @@ func Compile(t Template, path *field.Path) (*Plan, field.ErrorList) {
 			made, found := compile(c, path.Child(group.name).Index(i))
 			errs = append(errs, found...)
 			into := group.after
-			if c.PodInjectPolicy == appsv1beta1.BeforeAppContainerType || c.PodInjectPolicy == "" && group.otherwise == appsv1beta1.BeforeAppContainerType {
+			if cmp.Or(c.PodInjectPolicy, group.otherwise) == appsv1beta1.BeforeAppContainerType {
 				into = group.before
 			}
 			*into = append(*into, made...)
