@@ -70,7 +70,8 @@ spec:
 	if err != nil {
 		return err
 	}
-	p.claim(len(before) == n && nodesOf(before) == n, "one pod runs on each of %d nodes (%d pods on %d nodes)", n, len(before), nodesOf(before))
+	p.claim(len(before) == n && nodesOf(before) == n,
+		"one pod runs on each of %d nodes (%d pods on %d nodes)", n, len(before), nodesOf(before))
 	there, err := p.follow(ctx, n, labels)
 	if err != nil {
 		return err

@@ -22,7 +22,8 @@ import (
 // are not.
 func (p *play) resolver(ctx context.Context) (*net.Resolver, error) {
 	var servers corev1.PodList
-	if err := p.client.List(ctx, &servers, client.InNamespace(metav1.NamespaceSystem), client.MatchingLabels{"k8s-app": "kube-dns"}); err != nil {
+	dns := client.MatchingLabels{"k8s-app": "kube-dns"}
+	if err := p.client.List(ctx, &servers, client.InNamespace(metav1.NamespaceSystem), dns); err != nil {
 		return nil, fmt.Errorf("find the cluster's DNS: %w", err)
 	}
 	for i := range servers.Items {

@@ -287,7 +287,8 @@ func (r *pair) loseNode(ctx context.Context) error {
 	if err := r.settle(ctx); err != nil {
 		return err
 	}
-	p.figure("redis-0 was ready on the other node after", "%.1f s, from when the node was declared out of service", time.Since(begun).Seconds())
+	p.figure("redis-0 was ready on the other node after", "%.1f s, from when the node was declared out of service",
+		time.Since(begun).Seconds())
 	p.claim(r.pods[0].Spec.NodeName != node, "redis-0 runs on %s, with the same claim and volume", r.pods[0].Spec.NodeName)
 	if err := r.resolves(ctx); err != nil {
 		return err

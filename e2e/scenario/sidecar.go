@@ -81,7 +81,8 @@ func (p *play) injected(ctx context.Context) error {
 			with++
 		}
 	}
-	p.claim(with == 4 && len(shipped) == 4, "the shipper is in all 3 pods of the CloneSet and in the plain one (%d of %d)", with, len(shipped))
+	p.claim(with == 4 && len(shipped) == 4,
+		"the shipper is in all 3 pods of the CloneSet and in the plain one (%d of %d)", with, len(shipped))
 	return p.ships(ctx, shipped, "shipper 1")
 }
 
@@ -292,7 +293,8 @@ spec:
 	)
 	mostAway, judged, _ := there.stop()
 	tighter := min(ofSet, ofSidecars)
-	p.claim(mostAway <= tighter, "with limits of %d (CloneSet) and %d (SidecarSet) never more than %d of 20 were away (at most %d, at each of %d events)",
+	p.claim(mostAway <= tighter,
+		"with limits of %d (CloneSet) and %d (SidecarSet) never more than %d of 20 were away (at most %d, at each of %d events)",
 		ofSet, ofSidecars, tighter, mostAway, judged)
 	p.figure(fmt.Sprintf("both upgrades of 20 pods, limits %d and %d", ofSet, ofSidecars), "%.1f s", time.Since(begun).Seconds())
 	return err
