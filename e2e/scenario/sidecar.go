@@ -28,7 +28,7 @@ func sidecarScenario() scenario {
 		about: `
 On the real nodes a SidecarSet puts a log shipper into the pods of a CloneSet and into a plain pod, and another one a proxy with hot
 upgrade. Both get a new image. Then, on simulated nodes, a CloneSet of 20 pods and the SidecarSet of their sidecars upgrade at once,
-with limits of 5 and 2 away, and again with 2 and 5.`,
+with limits of 5 and 2 away, and again with 2 and 5: the sidecars begin, and the CloneSet follows as soon as they have.`,
 		play: playSidecar,
 	}
 }
@@ -283,7 +283,16 @@ spec:
 	err = together(
 		func() error { return p.upgrade(ctx, name, "registry.local/side:v2", 20) },
 		func() error {
-			err := p.patchJSON(ctx, p.ref("apps.kruise.io/v1beta1", "CloneSet", name),
+			// Both are under way from when the sidecars' has begun: what the CloneSet takes before that, nobody can know of.
+			err := p.until(ctx, time.Minute, "the sidecars' upgrade has begun", func(ctx context.Context) (bool, error) {
+				begun := p.sidecarSet(name)
+				err := p.refresh(ctx, begun)
+				return number(begun, "status", "updatedPods") > 0, err
+			})
+			if err != nil {
+				return err
+			}
+			err = p.patchJSON(ctx, p.ref("apps.kruise.io/v1beta1", "CloneSet", name),
 				`[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"registry.local/app:v2"}]`)
 			if err != nil {
 				return err
