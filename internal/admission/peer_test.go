@@ -44,7 +44,7 @@ func TestPeers(t *testing.T) {
 	server := &Server{Clock: clock.RealClock{}, Log: logr.Discard(), Peers: NewPeers(), GetCertificate: replica(t, shared).GetCertificate}
 	server.Peers.Bind(replica(t, shared))
 	server.Peers.Handle("/peer/echo", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -153,8 +153,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, grace time.Du
 	protocols := &http.Protocols{}
 	protocols.SetHTTP1(true)
 	server := &http.Server{
-		Handler:           handler,
-		Protocols:         protocols,
+		Handler:   handler,
+		Protocols: protocols,
 		TLSConfig: &tls.Config{
 			GetCertificate: s.GetCertificate, MinVersion: tls.VersionTLS12,
 			ClientAuth: tls.RequestClientCert, // judged by the paths of peers alone

@@ -24,8 +24,8 @@ const (
 
 // Rule is a limit in a window.
 type Rule struct {
-	Interval time.Duration
-	Limit    int
+	Interval time.Duration `json:"interval"`
+	Limit    int           `json:"limit"`
 }
 
 // String is the rule in figures: "100 per 10m".
@@ -33,12 +33,12 @@ func (r Rule) String() string { return Figures(r.Limit, r.Interval) }
 
 // Usage is a window as it is.
 type Usage struct {
-	Rule
+	Rule `json:"rule"`
 
-	Count int
-	Left  int
+	Count int `json:"count"`
+	Left  int `json:"left"`
 	// NextFree is when a full window has room again; zero while there is room.
-	NextFree time.Time
+	NextFree time.Time `json:"nextFree,omitzero"`
 }
 
 // Longest is the longest interval of the rules.
