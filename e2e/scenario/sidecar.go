@@ -287,7 +287,9 @@ spec:
 			err := p.until(ctx, time.Minute, "the sidecars' upgrade has begun", func(ctx context.Context) (bool, error) {
 				begun := p.sidecarSet(name)
 				err := p.refresh(ctx, begun)
-				return number(begun, "status", "updatedPods") > 0, err
+				updated := number(begun, "status", "updatedPods")
+				return begun.GetGeneration() > 1 && number(begun, "status", "observedGeneration") == begun.GetGeneration() &&
+					updated > 0 && updated < 20, err
 			})
 			if err != nil {
 				return err
