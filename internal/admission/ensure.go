@@ -42,5 +42,6 @@ func (t *ensured) Inject(ctx context.Context, _ []byte) (bool, error) {
 	if !ok {
 		return false, fmt.Errorf("%T is no object", t.object)
 	}
-	return absent(t.client.Patch(ctx, applied, client.RawPatch(types.ApplyPatchType, body), client.FieldOwner(fieldOwner), client.ForceOwnership))
+	patch := client.RawPatch(types.ApplyPatchType, body)
+	return absent(t.client.Patch(ctx, applied, patch, client.FieldOwner(fieldOwner), client.ForceOwnership))
 }

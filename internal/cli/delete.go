@@ -149,7 +149,9 @@ func (o *deleteOptions) kindOf(word string) (*meta.RESTMapping, error) {
 		gvk, err = f.GVK, located
 	}
 	if err != nil {
-		return nil, &Failure{Code: CodeNotFound, What: fmt.Sprintf("the cluster has no type %q", word), Fix: "see kubectl api-resources", Err: err}
+		return nil, &Failure{
+			Code: CodeNotFound, What: fmt.Sprintf("the cluster has no type %q", word), Fix: "see kubectl api-resources", Err: err,
+		}
 	}
 	mapping, err := o.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if err != nil {

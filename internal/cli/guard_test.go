@@ -122,10 +122,11 @@ func TestGuardsOfPod(t *testing.T) {
 			if test.pod != nil {
 				test.pod(p)
 			}
-			got := ""
+			var told strings.Builder
 			for _, row := range guardRows(book.of(p, test.owner, at)) {
-				got += strings.TrimSpace(row[0]) + " " + row[1] + ": " + row[2]
+				told.WriteString(strings.TrimSpace(row[0]) + " " + row[1] + ": " + row[2])
 			}
+			got := told.String()
 			if (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}

@@ -144,7 +144,9 @@ func (o *deleteOptions) goes(ctx context.Context, t target, view *PreviewObject)
 }
 
 // belongs tells whether one of the owners is, in the end, what is deleted. It remembers what it has found.
-func (o *deleteOptions) belongs(ctx context.Context, owners []metav1.OwnerReference, namespace string, known map[types.UID]bool, depth int) bool {
+func (o *deleteOptions) belongs(ctx context.Context, owners []metav1.OwnerReference, namespace string, known map[types.UID]bool,
+	depth int,
+) bool {
 	for _, owner := range owners {
 		mine, seen := known[owner.UID]
 		if !seen && depth > 0 {

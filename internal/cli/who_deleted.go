@@ -69,7 +69,7 @@ func (o *whoOptions) who(ctx context.Context, args []string) error {
 	}
 	all, err := policy.Read(ctx, o.client, o.system)
 	if err != nil {
-		return err //nolint:wrapcheck // names the ConfigMap
+		return err
 	}
 	kept := o.pick(all, args)
 	if len(kept) == 0 && len(args) > 0 {

@@ -246,4 +246,3 @@ func (g *guarded) goes(t *testing.T) (*corev1.Pod, error) {
 	}
 	return now, nil
 }
-

@@ -41,7 +41,9 @@ func (e *Env) ServeHooks(t testing.TB, name string, hooks []admission.Hook) *Ser
 		t.Fatalf("read the certificate of the hooks: %v", err)
 	}
 	server := &admission.Server{
-		Hooks: hooks, Clock: clock.RealClock{}, Log: funcr.New(func(string, string) {}, funcr.Options{}), // a discarding one would be replaced by the global one
+		Hooks: hooks, Clock: clock.RealClock{},
+		// A discarding one would be replaced by the global one.
+		Log: funcr.New(func(string, string) {}, funcr.Options{}),
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil },
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
