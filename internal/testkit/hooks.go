@@ -43,7 +43,7 @@ func (e *Env) ServeHooks(t testing.TB, name string, hooks []admission.Hook) *Ser
 	server := &admission.Server{
 		Hooks: hooks, Clock: clock.RealClock{},
 		// A discarding one would be replaced by the global one.
-		Log: funcr.New(func(string, string) {}, funcr.Options{}),
+		Log:            funcr.New(func(string, string) {}, funcr.Options{}),
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil },
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
