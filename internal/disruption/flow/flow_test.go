@@ -274,6 +274,7 @@ func BenchmarkMemory(b *testing.B) {
 		}
 		b.ReportMetric(float64(afterwards.HeapAlloc-before.HeapAlloc)/float64(pods), "bytes/pod")
 		b.ReportMetric(float64(afterwards.HeapAlloc-before.HeapAlloc), "bytes/100000-pods")
+		runtime.KeepAlive(one)
 		runtime.KeepAlive(all)
 	}
 }
