@@ -58,7 +58,7 @@ func playExamples(ctx context.Context, p *play) error {
 
 // applyExample applies one file, and waits until its object is as asked.
 func (p *play) applyExample(ctx context.Context, file string) ([]client.Object, error) {
-	content, err := os.ReadFile(file) //nolint:gosec // a file of this repository
+	content, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read an example: %w", err)
 	}

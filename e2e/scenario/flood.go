@@ -84,7 +84,7 @@ func (p *play) makePods(ctx context.Context, n int) error {
 	return p.until(ctx, 8*time.Minute, "the pods run", func(ctx context.Context) (bool, error) {
 		var pending corev1.PodList
 		err := p.client.List(ctx, &pending, client.InNamespace(p.namespace), client.MatchingFields{"status.phase": "Pending"}, client.Limit(1))
-		return err == nil && len(pending.Items) == 0, err
+		return err == nil && len(pending.Items) == 0, err //nolint:wrapcheck // until says what for
 	})
 }
 

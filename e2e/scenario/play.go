@@ -62,7 +62,7 @@ func (p *play) until(ctx context.Context, limit time.Duration, what string, done
 	return cluster.Until(ctx, what, "", func() (bool, error) {
 		ok, err := done(ctx)
 		if ctx.Err() != nil {
-			return false, nil // Until says how long it waited
+			return false, nil //nolint:nilerr // Until says how long it waited
 		}
 		return ok, err
 	})

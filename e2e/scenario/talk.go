@@ -152,7 +152,7 @@ func (p *play) talkBudgets(ctx context.Context) error {
 		case apierrors.IsForbidden(err), apierrors.IsTooManyRequests(err):
 			denied++
 		default:
-			return err
+			return err //nolint:wrapcheck // said below
 		}
 		return nil
 	})
@@ -171,7 +171,7 @@ func (p *play) talkAutomatic(ctx context.Context) error {
 		all.SetAPIVersion("policy.kruise.io/v1beta1")
 		all.SetKind("PodUnavailableBudgetList")
 		if err := p.client.List(ctx, all, client.InNamespace(talkNamespace)); err != nil {
-			return false, err
+			return false, err //nolint:wrapcheck // until says what for
 		}
 		for i := range all.Items {
 			owners := all.Items[i].GetOwnerReferences()
