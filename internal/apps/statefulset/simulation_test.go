@@ -38,13 +38,13 @@ func (g *game) words() string {
 	var words []string
 	for _, name := range slices.Sorted(maps.Keys(g.pods)) {
 		p := g.pods[name]
-		word := name + "/" + p.revision
+		marks := []string{}
 		for mark, is := range map[string]bool{"!": !p.ready, "~": p.terminating, "*": p.named} {
 			if is {
-				word += mark
+				marks = append(marks, mark)
 			}
 		}
-		words = append(words, word)
+		words = append(words, name+"/"+p.revision+strings.Join(marks, ""))
 	}
 	return strings.Join(words, " ")
 }
@@ -90,15 +90,15 @@ func (g *game) user() {
 	rolling := g.set.Spec.UpdateStrategy.RollingUpdate
 	switch g.dice.IntN(6) {
 	case 0:
-		g.set.Spec.Replicas = ptr.To(int32(g.dice.IntN(6)))
+		g.set.Spec.Replicas = ptr.To(g.dice.Int32N(6))
 	case 1:
 		g.set.Spec.ReserveOrdinals = reserve([]string{"", "1", "0-2", "2 4"}[g.dice.IntN(4)])
 	case 2:
-		rolling.Partition = ptr.To(int32(g.dice.IntN(4)))
+		rolling.Partition = ptr.To(g.dice.Int32N(4))
 	case 3:
 		rolling.Paused = !rolling.Paused
 	case 4:
-		g.set.Spec.Ordinals = &appsv1beta1.StatefulSetOrdinals{Start: int32(g.dice.IntN(3))}
+		g.set.Spec.Ordinals = &appsv1beta1.StatefulSetOrdinals{Start: g.dice.Int32N(3)}
 	default:
 		for _, p := range g.pods { // a new template: what was updated is outdated
 			p.revision = "v1"
@@ -196,6 +196,7 @@ func TestGames(t *testing.T) {
 	for seed := range uint64(60) {
 		seed += first
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
 			g := &game{t: t, dice: rand.New(rand.NewPCG(seed, 0)), pods: map[string]*piece{}} //nolint:gosec // a game
 			g.set = setWith(3)
 			if g.chance(2) {
