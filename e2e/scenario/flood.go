@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -160,7 +161,7 @@ func (f *flood) delete(ctx context.Context, name string) error {
 		}
 		f.retried.Add(1)
 		f.mu.Lock()
-		f.errors[oneLine(err.Error())]++
+		f.errors[strings.ReplaceAll(oneLine(err.Error()), name, "NAME")]++
 		f.mu.Unlock()
 		select {
 		case <-ctx.Done():
