@@ -417,7 +417,7 @@ func TestUnanswered(t *testing.T) {
 		{"a conflict", apierrors.NewConflict(schema.GroupResource{}, "x", nil), false},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
-			if got := unanswered(test.err); got != test.want {
+			if got := Unanswered(test.err); got != test.want {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})

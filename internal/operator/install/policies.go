@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-io/holdfast/internal/operator"
 	"github.com/holdfast-io/holdfast/internal/policy/breakglass"
+	"github.com/holdfast-io/holdfast/internal/policy/cascade"
 )
 
 // policies are what the API server enforces by itself, and the ConfigMap that tells it who is let through: nobody yet. The
@@ -25,9 +26,9 @@ func policies(o Options) []client.Object {
 	}}, all...)
 }
 
-// protectionRole lets the deletion protection ask whether any object of a definition is left: it cannot know the kinds
-// beforehand, and RBAC knows no "all but". Reading more than their metadata is never done. It gives the account nothing that
-// it has not by the right to create pods in every namespace, which may mount whatever is there.
+// protectionRole lets the deletion protection ask whether any object of a definition is left. It cannot know the kinds of
+// others beforehand, and the right to list whatever there is would be one to read every Secret. So the role is the sum of
+// those that carry a label: whoever protects a definition says with such a role that its objects may be counted.
 func protectionRole(o Options, subjects []rbacv1.Subject) []client.Object {
 	if len(o.Parts) > 0 && !slices.Contains(o.Parts, "cascade") {
 		return nil
@@ -37,7 +38,9 @@ func protectionRole(o Options, subjects []rbacv1.Subject) []client.Object {
 		&rbacv1.ClusterRole{
 			TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole"},
 			ObjectMeta: metav1.ObjectMeta{Name: role},
-			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"list"}}},
+			AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{
+				MatchLabels: map[string]string{cascade.RoleLabel: "true"},
+			}}},
 		},
 		&rbacv1.ClusterRoleBinding{
 			TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRoleBinding"},

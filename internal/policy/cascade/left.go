@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
@@ -86,6 +87,10 @@ func replicas(_ context.Context, _ *Counter, obj *unstructured.Unstructured) (st
 	return fmt.Sprintf("%d replicas", n), nil
 }
 
+// RoleLabel is the label of ClusterRoles, with the value "true", whose rights the operator gets: each lets it list the objects
+// of a definition, so that it can tell whether any is left.
+const RoleLabel = "policy.holdfast.io/deletion-protection"
+
 // objects asks for one object of a CustomResourceDefinition: however many there are, the answer costs the same.
 func objects(ctx context.Context, c *Counter, obj *unstructured.Unstructured) (string, error) {
 	group, _, err := unstructured.NestedString(obj.Object, "spec", "group")
@@ -102,6 +107,10 @@ func objects(ctx context.Context, c *Counter, obj *unstructured.Unstructured) (s
 	}
 	resource := schema.GroupVersionResource{Group: group, Version: version, Resource: plural}
 	list, err := c.Metadata.Resource(resource).List(ctx, metav1.ListOptions{Limit: 1})
+	if apierrors.IsForbidden(err) {
+		return "", fmt.Errorf("the operator may not list %[1]s; allow it: kubectl create clusterrole holdfast-list-%[1]s --verb=list "+
+			"--resource=%[1]s && kubectl label clusterrole holdfast-list-%[1]s %[2]s=true: %[3]w", resource.GroupResource(), RoleLabel, err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("look for objects of it: %w", err)
 	}
