@@ -98,14 +98,15 @@ func (t *theatre) playAll(ctx context.Context, chosen []scenario, limit time.Dur
 
 // playOne plays one scenario in a namespace of its own, which goes afterwards.
 func (t *theatre) playOne(ctx context.Context, s scenario, r *record, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	playing, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	p := &play{theatre: t, record: r, namespace: "e2e-" + s.name}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: p.namespace}}
-	if err := t.client.Create(ctx, namespace); err != nil {
+	if err := t.client.Create(playing, namespace); err != nil {
 		return fmt.Errorf("make the namespace %s: %w", p.namespace, err)
 	}
-	err := s.play(ctx, p)
+	err := s.play(playing, p)
+	// Tidied up also when the time of the play is over.
 	for _, clean := range p.cleanups {
 		err = errors.Join(err, clean(ctx))
 	}
