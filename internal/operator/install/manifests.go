@@ -98,8 +98,8 @@ func endpoint(o Options) admission.Endpoint {
 }
 
 // definitions are the CRDs of the parts. Those with several versions name the operator as their converter from the start:
-// without one the API server would serve every version with the fields of another. Where the operator runs beside the
-// cluster it names itself.
+// without one the API server would take an object of one version for one of another, and drop the fields that it has
+// elsewhere. Until the operator answers, other versions than the stored one wait. Beside the cluster it names itself.
 func definitions(o Options) ([]client.Object, error) {
 	all, err := crds.All()
 	if err != nil {
@@ -116,7 +116,7 @@ func definitions(o Options) ([]client.Object, error) {
 		if part, known := wanted[crd.Name]; known && !part {
 			continue
 		}
-		if len(crd.Spec.Versions) > 1 && o.does(stepOperator) {
+		if len(crd.Spec.Versions) > 1 {
 			config := endpoint(o).Config(admission.ConvertPath, nil)
 			crd.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{
 				Strategy: apiextensionsv1.WebhookConverter,
