@@ -200,7 +200,7 @@ func (f *flood) report() {
 	}
 	slices.Sort(f.answers)
 	p.figure("admitted when the two replicas were killed", "%d", f.killedAt)
-	p.figure("answers", "%d admitted, %d denied; %d requests were asked again, because no replica had answered",
+	p.figure("answers", "%d admitted, %d denied; %d requests were made again, because no replica answered, or one had just started",
 		f.admitted.Load(), f.denied.Load(), f.retried.Load())
 	for text, n := range f.errors {
 		cluster.Saw("%d times: %.300s", n, text)

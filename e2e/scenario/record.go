@@ -107,6 +107,7 @@ const intro = `# Scenarios
 
 What Holdfast is for, played out on the embedded Kubernetes and checked: ` + "`make e2e`" + ` plays the demo and then all of these,
 ` + "`go run ./e2e/scenario --only NAME`" + ` some. The operator runs as 3 replicas in pods on real nodes. Figures are of one run.
+Where a figure speaks of a time, it is that of a machine that also runs all nodes, the control plane and whatever else is on it.
 This page is written by ` + "`make e2e ARGS=\"--out docs/scenarios.md\"`" + `.
 
 `
