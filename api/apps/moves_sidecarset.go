@@ -15,7 +15,8 @@ func sidecarSet() move.Kind {
 			{
 				Up: unlessEmpty, Old: "spec.namespace", New: "spec.namespaceSelector.matchLabels[" + namespaceName + "]",
 				Schema: plain("string", "Namespace is the one namespace whose pods get the containers. Default: all namespaces. In v1beta1 it "+
-					"is namespaceSelector.matchLabels["+namespaceName+"].")},
+					"is namespaceSelector.matchLabels["+namespaceName+"]."),
+			},
 			{Old: label(v1beta1.SidecarSetCustomVersion), New: "spec.customVersion"},
 		},
 	}

@@ -17,7 +17,8 @@ func unitedDeployment() move.Kind {
 				Schema: numbers("SubsetReplicas are, by the name of a subset, how many pods its workload is asked for. In v1beta1 it is " +
 					"subsetStatuses[].replicas."),
 			},
-			{Old: updates, Schema: plain("object", "UpdateStatus is how far the update is. In v1beta1 it is updatedRevision, and partition in subsetStatuses.")},
+			{Old: updates, Schema: plain("object",
+				"UpdateStatus is how far the update is. In v1beta1 it is updatedRevision, and partition in subsetStatuses.")},
 			{Old: updates + ".updatedRevision", New: "status.updatedRevision"},
 			{
 				Old: updates + ".currentPartitions", New: subsets, Shown: true, Down: bySubset("partition"),

@@ -125,7 +125,9 @@ func (b *bench) job(ctx context.Context) error {
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: appsv1beta1.BroadcastJobSpec{
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": name}, Annotations: map[string]string{"simulated.holdfast.io/run-for": "1s"}},
+				ObjectMeta: metav1.ObjectMeta{
+					Labels: map[string]string{"app": name}, Annotations: map[string]string{"simulated.holdfast.io/run-for": "1s"},
+				},
 				Spec: corev1.PodSpec{
 					RestartPolicy: corev1.RestartPolicyNever, TerminationGracePeriodSeconds: &grace,
 					Containers: []corev1.Container{{Name: "main", Image: image(1)}},

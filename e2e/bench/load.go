@@ -48,7 +48,9 @@ type load struct {
 }
 
 func (r *results) loadTable() *table {
-	t := &table{head: []string{"", "request p50 ms", "request p99 ms", "hook mean ms", "hook p50 ms", "hook p99 ms", "operator's CPU ms per request"}}
+	t := &table{head: []string{
+		"", "request p50 ms", "request p99 ms", "hook mean ms", "hook p50 ms", "hook p99 ms", "operator's CPU ms per request",
+	}}
 	for _, l := range r.loads {
 		cell := func(x float64) string {
 			if math.IsNaN(x) {
@@ -56,7 +58,8 @@ func (r *results) loadTable() *table {
 			}
 			return fmt.Sprintf("%.2f", x)
 		}
-		t.add(l.What, cell(l.request(.5)), cell(l.request(.99)), cell(l.Mean), cell(l.P50), cell(l.P99), cell(l.CPU.Seconds()*1000/float64(len(l.Request))))
+		cpu := l.CPU.Seconds() * 1000 / float64(len(l.Request))
+		t.add(l.What, cell(l.request(.5)), cell(l.request(.99)), cell(l.Mean), cell(l.P50), cell(l.P99), cell(cpu))
 	}
 	t.add("aim, injection", missing, missing, "< 1", missing, "< 5", missing)
 	t.add("aim, deletion that is denied or exempt", missing, missing, missing, missing, "<= 2", missing)
@@ -113,8 +116,8 @@ func (b *bench) steady(ctx context.Context, what, hook string, request func(ctx 
 		return err
 	}
 	l.CPU = cpuAfter - cpu
-	l.Mean = after.server.since(before.server).mean()
-	own := after.own.since(before.own)
+	server, own := after.server.since(&before.server), after.own.since(&before.own)
+	l.Mean = server.mean()
 	l.P50, l.P99 = own.quantile(.5), own.quantile(.99)
 	b.results.loads = append(b.results.loads, l)
 	progressf("%s: request p50 %.1f ms, p99 %.1f ms; hook mean %.2f ms", what, l.request(.5), l.request(.99), l.Mean)
@@ -132,7 +135,7 @@ type histogram struct {
 	bounds     map[float64]float64
 }
 
-func (h histogram) since(before histogram) histogram {
+func (h *histogram) since(before *histogram) histogram {
 	d := histogram{sum: h.sum - before.sum, count: h.count - before.count, bounds: map[float64]float64{}}
 	for bound, n := range h.bounds {
 		d.bounds[bound] = n - before.bounds[bound]
@@ -141,10 +144,10 @@ func (h histogram) since(before histogram) histogram {
 }
 
 // mean in milliseconds.
-func (h histogram) mean() float64 { return 1000 * h.sum / h.count }
+func (h *histogram) mean() float64 { return 1000 * h.sum / h.count }
 
 // quantile in milliseconds, as if the values of a bucket were spread evenly.
-func (h histogram) quantile(q float64) float64 {
+func (h *histogram) quantile(q float64) float64 {
 	bounds := make([]float64, 0, len(h.bounds))
 	for bound := range h.bounds {
 		bounds = append(bounds, bound)
@@ -283,7 +286,7 @@ func (b *bench) sidecars(ctx context.Context) error {
 // guards measures what a PodDeletionFlowControl costs a pod's deletion.
 func (b *bench) guards(ctx context.Context) error {
 	remove := func(ctx context.Context, i int) error {
-		return b.client.Delete(ctx, idlePod(i, nil)) //nolint:wrapcheck // told apart by the callers
+		return b.client.Delete(ctx, idlePod(i, nil))
 	}
 	if err := b.deletions(ctx, "delete a pod, no policy", nil, 0, remove); err != nil {
 		return err
@@ -303,37 +306,43 @@ func (b *bench) guards(ctx context.Context) error {
 }
 
 // deletions deletes pods under a policy with this limit; 0: without one.
-func (b *bench) deletions(ctx context.Context, what string, labels map[string]string, limit int32, remove func(context.Context, int) error) error {
+func (b *bench) deletions(
+	ctx context.Context, what string, labels map[string]string, limit int32, remove func(context.Context, int) error,
+) error {
 	for i := range loads {
 		if err := b.client.Create(ctx, idlePod(i, labels)); client.IgnoreAlreadyExists(err) != nil {
 			return fmt.Errorf("create a pod: %w", err)
 		}
 	}
-	if limit > 0 {
-		policy := &policyv1alpha1.PodDeletionFlowControl{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: policyv1alpha1.PodDeletionFlowControlSpec{
+	if limit == 0 {
+		return b.steady(ctx, what, deletionHook, remove)
+	}
+	policy := &policyv1alpha1.PodDeletionFlowControl{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: policyv1alpha1.PodDeletionFlowControlSpec{
 			LimitRules:        []policyv1alpha1.DeletionLimitRule{{Interval: metav1.Duration{Duration: time.Hour}, Limit: limit}},
 			WhiteListSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"exempt": "yes"}},
-		}}
-		if err := b.client.Create(ctx, policy); err != nil {
-			return fmt.Errorf("create a PodDeletionFlowControl: %w", err)
+		},
+	}
+	if err := b.client.Create(ctx, policy); err != nil {
+		return fmt.Errorf("create a PodDeletionFlowControl: %w", err)
+	}
+	defer func() {
+		if err := b.client.Delete(ctx, policy); err != nil {
+			progressf("remove the PodDeletionFlowControl: %v", err)
 		}
-		defer func() {
-			if err := b.client.Delete(ctx, policy); err != nil {
-				progressf("remove the PodDeletionFlowControl: %v", err)
-			}
-		}()
-		err := b.poll(ctx, startLimit, "the policy is enforced", func(ctx context.Context) error {
-			if err := b.client.Get(ctx, client.ObjectKeyFromObject(policy), policy); err != nil {
-				return fmt.Errorf("read the policy: %w", err)
-			}
-			if policy.Status.ObservedGeneration == 0 {
-				return errors.New("its controller has not seen it")
-			}
-			return nil
-		})
-		if err != nil {
-			return err
+	}()
+	err := b.poll(ctx, startLimit, "the policy is seen", func(ctx context.Context) error {
+		if err := b.client.Get(ctx, client.ObjectKeyFromObject(policy), policy); err != nil {
+			return fmt.Errorf("read the policy: %w", err)
 		}
+		if policy.Status.ObservedGeneration == 0 {
+			return errors.New("its controller has not seen it")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return b.steady(ctx, what, deletionHook, remove)
 }

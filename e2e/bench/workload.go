@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -117,9 +118,7 @@ func (w workload) build() client.Object {
 		"selector": object{"matchLabels": labels},
 		"template": object{"metadata": object{"labels": labels}, "spec": pod},
 	}
-	for field, value := range w.spec {
-		spec[field] = value
-	}
+	maps.Copy(spec, w.spec)
 	if w.daemon {
 		pod["nodeSelector"] = absent()
 	} else {
@@ -162,9 +161,7 @@ func (b *bench) change(ctx context.Context, w workload, replicas int, image stri
 	if inPlace {
 		how = w.inPlace
 	}
-	for field, value := range how {
-		spec[field] = value
-	}
+	maps.Copy(spec, how)
 	body, err := json.Marshal(object{"spec": spec})
 	if err != nil {
 		return fmt.Errorf("encode the change: %w", err)

@@ -55,7 +55,7 @@ func (s *Snapshot) readRevisions(ctx context.Context, from client.Reader) (map[t
 		return err
 	}
 	namespace := client.InNamespace(s.Workload.Object.GetNamespace())
-	switch s.Workload.Kind.History {
+	switch s.Workload.Kind.History { //nolint:exhaustive // elsewhere: there is no history to be read here
 	case replicaSets:
 		var list appsv1.ReplicaSetList
 		if err := from.List(ctx, &list, namespace); err != nil {

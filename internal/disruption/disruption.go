@@ -4,6 +4,7 @@ package disruption
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -134,9 +135,7 @@ func merge(a, b Verdict) Verdict {
 	if len(a.Notes) > 0 {
 		notes := make(map[string]string, len(a.Notes)+len(b.Notes))
 		for _, from := range []map[string]string{a.Notes, b.Notes} {
-			for key, value := range from {
-				notes[key] = value
-			}
+			maps.Copy(notes, from)
 		}
 		b.Notes = notes
 	}

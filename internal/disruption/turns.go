@@ -19,8 +19,10 @@ type Turns struct {
 
 // NewTurns makes the book of turns of one process. Only the leader's controllers change pods, so that one process is enough.
 func NewTurns() *Turns {
-	return &Turns{taken: map[types.UID]bool{}, writes: map[types.UID]string{}, left: map[types.UID]map[types.UID]bool{},
-		bounds: map[types.UID]map[string]int{}}
+	return &Turns{
+		taken: map[types.UID]bool{}, writes: map[types.UID]string{}, left: map[types.UID]map[types.UID]bool{},
+		bounds: map[types.UID]map[string]int{},
+	}
 }
 
 // Take takes the turn of a workload; false: somebody else has it, come again soon. Whoever got it calls done when its writes

@@ -46,8 +46,9 @@ func bare(in any) (any, error) {
 }
 
 // slim keeps of a pod what the controllers decide by: its metadata, where it runs, its containers' names, images, env,
-// ports and resources, its gates, priority, grace and claims, the node that it is pinned to, and the whole status. A cached pod must therefore never be
-// written back with an update: what it lacks would be taken away. Patches made from what changed are safe.
+// ports and resources, its gates, priority, grace and claims, the node that it is pinned to, and the whole status. A cached
+// pod must therefore never be written back with an update: what it lacks would be taken away. Patches made from what changed
+// are safe.
 func slim(in any) (any, error) {
 	if _, err := bare(in); err != nil {
 		return nil, err

@@ -22,7 +22,9 @@ func autoBudget() Room {
 			deps := autobudget.Deps{Client: d.Client, Config: config}
 			for _, start := range []func() error{
 				func() error { return startAutoBudget(d, autobudget.New(deps, autobudget.Deployments()), "deployment") },
-				func() error { return startAutoBudget(d, autobudget.New(deps, autobudget.StatefulSets()), "statefulset") },
+				func() error {
+					return startAutoBudget(d, autobudget.New(deps, autobudget.StatefulSets()), "statefulset")
+				},
 				func() error { return startAutoBudget(d, autobudget.New(deps, autobudget.CloneSets()), "cloneset") },
 				func() error {
 					return startAutoBudget(d, autobudget.New(deps, autobudget.AdvancedStatefulSets()), "advancedstatefulset")

@@ -26,7 +26,8 @@ func NewScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, coordinationv1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme,
-		storagev1.AddToScheme, flowcontrolv1.AddToScheme, admissionregistrationv1.AddToScheme, apiextensionsv1.AddToScheme, metav1.AddMetaToScheme,
+		storagev1.AddToScheme, flowcontrolv1.AddToScheme, admissionregistrationv1.AddToScheme,
+		apiextensionsv1.AddToScheme, metav1.AddMetaToScheme,
 		appsv1beta1.AddToScheme, policyv1alpha1.AddToScheme, policyv1beta1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {

@@ -56,8 +56,8 @@ func (p *pass) operations(s Step) []disruption.Operation {
 		}
 	}
 	// A pod that a hook takes out of service is away, too, long before it changes or goes.
-	if len(operations) == 0 && slices.ContainsFunc(s.Conditions, func(c corev1.PodCondition) bool { return c.Status == corev1.ConditionFalse }) &&
-		s.Change.Verb != Refresh {
+	unready := func(c corev1.PodCondition) bool { return c.Status == corev1.ConditionFalse }
+	if len(operations) == 0 && s.Change.Verb != Refresh && slices.ContainsFunc(s.Conditions, unready) {
 		operations = append(operations, disruption.Update)
 	}
 	return operations

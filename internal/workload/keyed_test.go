@@ -161,7 +161,7 @@ func TestKeyedSlots(t *testing.T) {
 func TestNamesOfKeyedSlots(t *testing.T) {
 	t.Parallel()
 	n := newNames("uid")
-	if n.keyed("node-1", 0) != n.keyed("node-1", 0) {
+	if again := newNames("uid"); again.keyed("node-1", 0) != n.keyed("node-1", 0) {
 		t.Error("the same place gave two names")
 	}
 	seen := map[string]string{}

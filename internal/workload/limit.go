@@ -205,8 +205,8 @@ func (l *limiter) take() bool {
 	return true
 }
 
-// refills reports whether the place of a replaced pod is filled in the same pass. A slot with a key must be empty first, with claims to be reused the old pod must
-// be gone first, and a limit on starting pods is checked when the place is empty.
+// refills reports whether the place of a replaced pod is filled in the same pass. A slot with a key must be empty first, with
+// claims to be reused the old pod must be gone first, and a limit on starting pods is checked when the place is empty.
 func (l *limiter) refills() bool {
 	return !l.set.keyed() && l.set.Limits.Starting < 0 && (!l.set.ReuseClaims || len(l.set.Claims) == 0)
 }

@@ -3,7 +3,6 @@ package main
 
 import (
 	"github.com/coredns/coredns/coremain"
-
 	// A CoreDNS plugin registers itself when it is imported.
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"

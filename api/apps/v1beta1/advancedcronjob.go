@@ -61,7 +61,7 @@ const (
 
 // AdvancedCronJobSpec is what is wanted of an AdvancedCronJob.
 type AdvancedCronJobSpec struct {
-	// Schedule is a cron line of five fields (minute, hour, day of the month, month, day of the week;
+	// Schedule is a cron line of five fields (minute, hour, day of the month, the month, day of the week;
 	// https://en.wikipedia.org/wiki/Cron), or one of @hourly, @daily, @weekly, @monthly, @yearly, or "@every 90m", which
 	// counts from the object's creation. A line that never fires, such as "0 0 30 2 *", is refused. A line may begin with
 	// "TZ=Europe/Berlin "; timeZone says the same, and is preferred.

@@ -113,7 +113,7 @@ type StatefulSetSpec struct {
 	// are kept.
 	//
 	// +optional
-	PersistentVolumeClaimRetentionPolicy *StatefulSetPersistentVolumeClaimRetentionPolicy `json:"persistentVolumeClaimRetentionPolicy,omitempty"`
+	PersistentVolumeClaimRetentionPolicy *StatefulSetPersistentVolumeClaimRetentionPolicy `json:"persistentVolumeClaimRetentionPolicy,omitempty"` //nolint:lll // names of the API
 
 	// ServiceName is the headless Service that gives the pods their DNS names, <pod>.<service>.<namespace>.svc. It is not
 	// made by the set, and never changes.

@@ -69,7 +69,7 @@ func (r *Reconciler) act(ctx context.Context, set *appsv1beta1.SidecarSet, e *en
 // guarded asks the guards whether a pod may go for a moment.
 func (r *Reconciler) guarded(ctx context.Context, set *appsv1beta1.SidecarSet, e *entry, s step) (*workload.Held, error) {
 	if r.deps.Guard == nil || !s.change.disturbs() {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing holds it
 	}
 	v, err := r.deps.Guard.Ask(ctx, disruption.Request{
 		Operation: disruption.Update, Pod: s.member.Pod, Changed: s.change.apply(s.member.Pod, set.Name, e, r.deps.Clock.Now()),

@@ -3,7 +3,9 @@ package sidecarset_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -154,7 +156,7 @@ func TestInjection(t *testing.T) {
 		}
 		testkit.Eventually(t, 10*time.Second, "the cache shows no set", func(ctx context.Context) error {
 			if err := c.Get(ctx, client.ObjectKeyFromObject(set), &appsv1beta1.SidecarSet{}); client.IgnoreNotFound(err) != nil || err == nil {
-				return fmt.Errorf("still there: %v", err)
+				return errors.Join(errors.New("it is still there"), err)
 			}
 			return nil
 		})
@@ -212,9 +214,7 @@ func answer(t testing.TB, hooks []admission.Hook, p *corev1.Pod, uid string) ctr
 
 func podOf(ns string, labels map[string]string) *corev1.Pod {
 	all := map[string]string{"app": "web"}
-	for key, value := range labels {
-		all[key] = value
-	}
+	maps.Copy(all, labels)
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web", Labels: all}}
 	p.Spec.Containers = []corev1.Container{{Name: "main", Image: "registry.local/web:v1"}}
 	return p

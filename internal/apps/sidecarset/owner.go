@@ -70,21 +70,21 @@ func promised(desired int, unavailable, surge *intstr.IntOrString, otherwise, no
 func (r *Reconciler) ownerOf(ctx context.Context, p *corev1.Pod) (*owner, error) {
 	ref := metav1.GetControllerOfNoCopy(p)
 	if ref == nil {
-		return nil, nil
+		return nil, nil //nolint:nilnil // no workload that says anything
 	}
 	o := &owner{name: ref.Kind + " " + p.Namespace + "/" + ref.Name, uids: []types.UID{ref.UID}, turn: ref.UID}
 	read := r.termsOf(ref)
 	if read == nil {
-		return nil, nil
+		return nil, nil //nolint:nilnil // no workload that says anything
 	}
 	found, err := read(ctx, client.ObjectKey{Namespace: p.Namespace, Name: ref.Name}, o)
 	switch {
 	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
-		return nil, nil // it is gone, and its pods go, too
+		return nil, nil //nolint:nilnil // it is gone, and its pods go, too
 	case err != nil:
 		return nil, fmt.Errorf("read %s, whose pod %s is to be changed: %w", o.name, p.Name, err)
 	case found == nil:
-		return nil, nil
+		return nil, nil //nolint:nilnil // no workload that says anything
 	}
 	o.terms = *found
 	return o, nil
@@ -194,7 +194,7 @@ func (r *Reconciler) deployment(ctx context.Context, key client.ObjectKey, o *ow
 	}
 	ref := metav1.GetControllerOfNoCopy(rs)
 	if ref == nil || ref.Kind != "Deployment" {
-		return nil, nil
+		return nil, nil //nolint:nilnil // no workload that says anything
 	}
 	var d appsv1.Deployment
 	key.Name = ref.Name

@@ -130,6 +130,7 @@ func (w *world) deployment(replicas int32, rolling *appsv1.RollingUpdateDeployme
 }
 
 func TestTheBudgetOfADeployment(t *testing.T) {
+	t.Parallel()
 	rolling := func(unavailable, surge string) *appsv1.RollingUpdateDeployment {
 		return &appsv1.RollingUpdateDeployment{MaxUnavailable: ptr.To(intstr.Parse(unavailable)), MaxSurge: ptr.To(intstr.Parse(surge))}
 	}

@@ -79,7 +79,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, set *appsv1beta1.SidecarSet)
 	}
 	e := r.book.of(set)
 	if e.err != nil {
-		return r.stalled(set, "InvalidSpec", e.err)
+		return reconcile.Result{}, r.stalled(set, "InvalidSpec", e.err)
 	}
 	if err := r.caughtUp(ctx, r.memory(set)); err != nil {
 		return reconcile.Result{}, err
@@ -101,7 +101,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, set *appsv1beta1.SidecarSet)
 	defer taken.release()
 	p, err := decide(set, e, seen, taken.lend, now)
 	if err != nil {
-		return r.stalled(set, "InvalidStrategy", err)
+		return reconcile.Result{}, r.stalled(set, "InvalidStrategy", err)
 	}
 	r.bind(set, seen.members, p.bound)
 	acted := errors.Join(taken.err, r.act(ctx, set, e, &p), r.conditions(ctx, set, seen, p))
@@ -111,10 +111,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, set *appsv1beta1.SidecarSet)
 }
 
 // stalled says that nothing goes on until the user acts.
-func (r *Reconciler) stalled(set *appsv1beta1.SidecarSet, reason string, err error) (reconcile.Result, error) {
+func (r *Reconciler) stalled(set *appsv1beta1.SidecarSet, reason string, err error) error {
 	r.bind(set, nil, 0)
 	reportStalled(set, reason, err, r.deps.Clock.Now())
-	return reconcile.Result{}, reconcile.Stalled(reason, err)
+	return reconcile.Stalled(reason, err)
 }
 
 // pods are those that have the set's containers and that it still selects, without copying them.

@@ -18,6 +18,7 @@ import (
 )
 
 func TestUpdateInPlace(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		reason, limit string
 		away          int
@@ -78,6 +79,7 @@ func TestSidecarsOfKubernetesChangeInPlace(t *testing.T) {
 }
 
 func TestStrategy(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		reason string
 		change edit

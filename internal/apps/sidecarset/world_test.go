@@ -147,8 +147,14 @@ func (w *world) create(p *corev1.Pod, in inject.Injection) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	before, _ := json.Marshal(p)
-	raw, _ := json.Marshal(e.Patch(p))
+	before, err := json.Marshal(p)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	raw, err := json.Marshal(e.Patch(p))
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	patch, err := jsonpatch.DecodePatch(raw)
 	if err != nil {
 		w.t.Fatal(err)

@@ -52,7 +52,10 @@ func patched(t testing.TB, p *corev1.Pod, injections ...inject.Injection) *corev
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, _ := json.Marshal(p)
+	before, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
 	raw, err := json.Marshal(edit.Patch(p))
 	if err != nil {
 		t.Fatal(err)
@@ -217,20 +220,24 @@ func TestAnnotations(t *testing.T) {
 	}{
 		{
 			"what is told of a set", `containers: [{name: log, image: log:1}]`, `{}`,
-			map[string]string{"kruise.io/sidecarset-injected-list": "s"}, "",
+			map[string]string{"kruise.io/sidecarset-injected-list": "s"},
+			"",
 		},
 		{
 			"retained", `patchPodMetadata: [{annotations: {a: new, b: new}}]`, `{a: old}`,
-			map[string]string{"a": "old", "b": "new"}, "",
+			map[string]string{"a": "old", "b": "new"},
+			"",
 		},
 		{"overwritten", `patchPodMetadata: [{annotations: {a: new}, patchPolicy: Overwrite}]`, `{a: old}`, map[string]string{"a": "new"}, ""},
 		{
 			"merged", `patchPodMetadata: [{annotations: {oom: '{"log": 1}'}, patchPolicy: MergePatchJson}]`, `{oom: '{"envoy": 2}'}`,
-			map[string]string{"oom": `{"envoy":2,"log":1}`}, "",
+			map[string]string{"oom": `{"envoy":2,"log":1}`},
+			"",
 		},
 		{
 			"cannot be merged", `patchPodMetadata: [{annotations: {oom: '{"log": 1}'}, patchPolicy: MergePatchJson}]`, `{oom: much}`,
-			map[string]string{"oom": "much"}, "metadata.annotations[oom] stays as it is",
+			map[string]string{"oom": "much"},
+			"metadata.annotations[oom] stays as it is",
 		},
 		{
 			"a hot upgrade",
@@ -239,7 +246,8 @@ func TestAnnotations(t *testing.T) {
 				"x": "kept", "kruise.io/sidecarset-working-hotupgrade-container": `{"envoy":"envoy-1"}`,
 				"version.sidecarset.kruise.io/envoy-1": "1", "versionalt.sidecarset.kruise.io/envoy-1": "0",
 				"version.sidecarset.kruise.io/envoy-2": "0", "versionalt.sidecarset.kruise.io/envoy-2": "1",
-			}, "",
+			},
+			"",
 		},
 	} {
 		t.Run(test.reason, func(t *testing.T) {

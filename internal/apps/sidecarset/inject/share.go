@@ -2,6 +2,7 @@ package inject
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
 	"regexp"
 	"slices"
@@ -138,9 +139,7 @@ func (i *injector) resources(r *resources) (corev1.ResourceRequirements, error) 
 		if list == nil {
 			list = corev1.ResourceList{}
 		}
-		for name, q := range c.Resources.Requests {
-			list[name] = q
-		}
+		maps.Copy(list, c.Resources.Requests)
 		return list
 	}
 	var result corev1.ResourceRequirements
@@ -158,7 +157,7 @@ func compute(
 	of func(*corev1.Container) corev1.ResourceList, mode appsv1beta1.TargetContainersModeType, zero bool,
 ) (corev1.ResourceList, error) {
 	if len(expressions) == 0 {
-		return nil, nil
+		return nil, nil //nolint:nilnil // a list that nobody asks for is left out
 	}
 	values, unlimited := expression.Values{}, map[corev1.ResourceName]bool{}
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
