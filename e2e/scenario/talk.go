@@ -9,10 +9,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/holdfast-io/holdfast/internal/policy/cascade"
 )
 
 //go:embed manifest/talk.yaml
@@ -89,6 +92,9 @@ func (p *play) talkDefinition(ctx context.Context) error {
 	p.figure(fmt.Sprintf("%d objects were made in", talkObjects), "%.1f s", time.Since(begun).Seconds())
 	crd := p.ref("apiextensions.k8s.io/v1", "CustomResourceDefinition", "databases.talk.example.com")
 	crd.SetNamespace("")
+	if err := p.letCount(ctx, crd); err != nil {
+		return err
+	}
 	const tries = 40
 	var took []time.Duration
 	for range tries {
@@ -108,6 +114,25 @@ func (p *play) talkDefinition(ctx context.Context) error {
 	p.claim(quantile(took, 50) < 50*time.Millisecond, "it is refused in less than 50 ms (p50 of %d tries: %s)", tries, quantile(took, 50))
 	p.figure("time of the refusal", "p50 %s, p90 %s, longest %s", quantile(took, 50), quantile(took, 90), quantile(took, 100))
 	return nil
+}
+
+// letCount allows the operator to count the definition's objects, as the refusal says that one must.
+func (p *play) letCount(ctx context.Context, crd *unstructured.Unstructured) error {
+	const mayNot = "may not list"
+	p.claimRefused(p.client.Delete(ctx, crd), mayNot,
+		"a definition whose objects the operator may not list is not deleted, and the answer says how to allow it")
+	role := &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "holdfast-list-" + crd.GetName(), Labels: map[string]string{cascade.RoleLabel: "true"}},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"talk.example.com"}, Resources: []string{"databases"}, Verbs: []string{"list"}}},
+	}
+	if err := p.client.Create(ctx, role); err != nil {
+		return fmt.Errorf("let the operator list the objects: %w", err)
+	}
+	p.atEnd(func(ctx context.Context) error { return p.remove(ctx, role) })
+	return p.until(ctx, 30*time.Second, "the operator may list the objects", func(ctx context.Context) (bool, error) {
+		err := p.client.Delete(ctx, crd)
+		return refusedBy(err, forbidden) && !refusedBy(err, mayNot), nil
+	})
 }
 
 // talkWorkloads tries to delete the workloads as they are, and again when they are scaled to 0.
