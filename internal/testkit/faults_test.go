@@ -102,16 +102,20 @@ func TestRandomFaultsRepeatWithTheirSeed(t *testing.T) {
 	}
 }
 
-func TestMatrixTriesEveryWrite(t *testing.T) {
+func TestMatrixTriesEveryThirdWrite(t *testing.T) {
+	if testing.Short() {
+		tries(t, 3) // every fifth
+		return
+	}
 	tries(t, 5)
 }
 
 func TestMatrixTriesEveryWriteWithEveryFault(t *testing.T) {
 	t.Setenv("HOLDFAST_FAULTS", "all")
-	tries(t, 5*len(testkit.AllFaults()))
+	tries(t, 15*len(testkit.AllFaults()))
 }
 
-// tries runs the matrix over five writes and counts the different faults that struck.
+// tries runs the matrix over fifteen writes and counts the different faults that struck.
 func tries(t *testing.T, want int) {
 	t.Helper()
 	config, _ := countingServer(t)
@@ -119,7 +123,7 @@ func tries(t *testing.T, want int) {
 	testkit.Matrix(t, func(t *testing.T, f *testkit.Faults) {
 		t.Helper()
 		pods := kubernetes.NewForConfigOrDie(f.Config(config)).CoreV1().Pods("default")
-		for range 5 {
+		for range 15 {
 			if _, err := pods.Create(t.Context(), &corev1.Pod{}, metav1.CreateOptions{}); err != nil {
 				f.Revive()
 			}
@@ -128,9 +132,6 @@ func tries(t *testing.T, want int) {
 			struck[s] = true
 		}
 	})
-	if testing.Short() {
-		want /= 5
-	}
 	if len(struck) != want {
 		t.Errorf("%d different faults struck, want %d: %v", len(struck), want, struck)
 	}
