@@ -52,6 +52,7 @@ func (k *Keeper) Check(ctx context.Context, r disruption.Request) disruption.Ver
 
 // Take takes a permit of every policy that has a say, durably.
 func (k *Keeper) Take(ctx context.Context, r disruption.Request) (disruption.Verdict, error) {
+	k.await(ctx)
 	questions, err := k.questions(ctx, r, func(policy, reason string) {
 		if !r.DryRun {
 			k.metrics.decided(policy, "exempt", reason, 0)

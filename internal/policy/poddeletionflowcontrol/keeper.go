@@ -86,6 +86,7 @@ type Keeper struct {
 	offset    atomic.Int64 // by which our clock is behind the API server's
 	measured  time.Time    // when that was; for the campaign alone
 	served    atomic.Int32
+	known     chan struct{} // closed when served is known
 
 	mu    sync.Mutex
 	books map[string]*book
@@ -103,6 +104,9 @@ const (
 	present
 )
 
+// firstLook is how long a decision waits for the policies to be read; the API server waits for 3 s.
+const firstLook = 2 * time.Second
+
 var errNotReady = errors.New("the limits are not read yet: try again in a few seconds")
 
 // New makes the keeper. It answers once Run has read the policies.
@@ -111,7 +115,7 @@ func New(d Deps) *Keeper {
 		client: d.Client, live: d.Live, admission: d.Admission, informers: d.Informers, clock: d.Clock, log: d.Log, metrics: d.Metrics,
 		system: d.SystemNamespace, identity: strings.TrimPrefix(d.Identity+"_"+uuid.NewString()[:8], "_"),
 		address: d.Address, caller: d.Caller, store: d.Store, webhooks: d.Webhooks,
-		books: map[string]*book{}, born: make(chan struct{}, 1),
+		books: map[string]*book{}, born: make(chan struct{}, 1), known: make(chan struct{}),
 	}
 	if k.store == nil {
 		k.store = &ledgers{client: d.Admission}
@@ -157,16 +161,37 @@ func (k *Keeper) Ready() error {
 	return nil
 }
 
+// await waits a little for the first look at the policies: a replica that has just started is asked before it is told to be
+// ready, since the API server keeps its connections.
+func (k *Keeper) await(ctx context.Context) {
+	if k.served.Load() != unknown {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstLook)
+	defer cancel()
+	select {
+	case <-ctx.Done():
+	case <-k.known:
+	}
+}
+
+// learned notes whether the cluster serves the kind.
+func (k *Keeper) learned(served int32) {
+	if k.served.Swap(served) == unknown {
+		close(k.known)
+	}
+}
+
 // follow has the cache show us the policies and the ledgers, as soon as the cluster serves them.
 func (k *Keeper) follow(ctx context.Context) {
 	for {
 		err := k.inform(ctx)
 		if err == nil {
-			k.served.Store(present)
+			k.learned(present)
 			return
 		}
 		if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
-			k.served.Store(absent)
+			k.learned(absent)
 		} else {
 			k.log.Error(err, "the limits on deletions cannot be read yet: trying again", "in", kindInterval.String())
 		}
