@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -321,17 +322,13 @@ func (b *bench) awaitFirstWrite(ctx context.Context, first <-chan time.Time, f r
 	return b.poll(ctx, startLimit, "the operator is ready", b.operatorReady)
 }
 
-// askWhileAway gives the stopped operator something to do: a new image, or, where its admission is needed for that and
-// away with it, a hundred deleted pods.
+// askWhileAway gives the stopped operator something to do: more pods. Their number can be changed while nobody answers; a new
+// image needs our admission, and so does the deletion of a pod.
 func (b *bench) askWhileAway(ctx context.Context, w workload, n int) (string, error) {
-	err := b.change(ctx, w, n, image(2), true)
-	if err == nil {
-		return "a new image", nil
-	}
-	progressf("%s: no new image can be asked for while the operator is away (%v): pods are deleted instead", partRestart, err)
 	const some = 100
-	if err := b.deletePods(ctx, some); err != nil {
-		return "", err
+	scale := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: int32(n + some)}} //nolint:gosec // a number of pods
+	if err := b.client.SubResource("scale").Update(ctx, w.empty(), client.WithSubResourceBody(scale)); err != nil {
+		return "", fmt.Errorf("ask for more pods: %w", err)
 	}
-	return fmt.Sprintf("%d deleted pods", some), nil
+	return fmt.Sprintf("%d more pods", some), nil
 }
