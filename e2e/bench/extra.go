@@ -37,9 +37,8 @@ func (r *results) more() string {
 	}
 	if len(r.loads) > 0 {
 		text.WriteString("\n## Admission under load\n\n" + r.loadTable().String())
-		fmt.Fprintf(&text, "\n%d requests a second for %s, evenly. Whole request: what the client waits for, beside the same request that no\n"+
-			"hook of ours sees (base). Hook: its mean as the API server measures it, with connection and encoding; p50 and p99 in the\n"+
-			"operator, read off the buckets of its histogram.\n", loadRate, loadTime)
+		fmt.Fprintf(&text, "\nRequests at a steady rate for %s. Whole request: what the client waits for. Hook: its mean as the API server\n"+
+			"measures it, with connection and encoding; p50 and p99 in the operator, read off the buckets of its histogram.\n", loadTime)
 	}
 	return text.String()
 }

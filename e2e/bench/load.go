@@ -28,7 +28,9 @@ const (
 	// loadRate is how many requests a second ask for an admission, and loadTime for how long.
 	loadRate = 200
 	loadTime = 10 * time.Second
-	loads    = loadRate * int(loadTime/time.Second)
+	// deleteRate is for deletions that are carried out: with all that follows from one, the cluster that shares the machine
+	// manages hardly more.
+	deleteRate = 50
 )
 
 // The hooks that are asked, as they are registered.
@@ -76,7 +78,8 @@ func (l *load) request(quantile float64) float64 {
 }
 
 // steady makes requests at the rate, whether or not earlier ones are answered, and times each.
-func (b *bench) steady(ctx context.Context, what, hook string, request func(ctx context.Context, i int) error) error {
+func (b *bench) steady(ctx context.Context, what, hook string, rate int, request func(ctx context.Context, i int) error) error {
+	loads := rate * int(loadTime/time.Second)
 	before, err := b.hookFigures(ctx, hook)
 	if err != nil {
 		return err
@@ -85,10 +88,10 @@ func (b *bench) steady(ctx context.Context, what, hook string, request func(ctx 
 	if err != nil {
 		return err
 	}
-	l := load{What: what, Request: make([]time.Duration, loads)}
+	l := load{What: fmt.Sprintf("%s, %d/s", what, rate), Request: make([]time.Duration, loads)}
 	failures := make([]error, loads)
 	var wg sync.WaitGroup
-	ticks := time.NewTicker(time.Second / loadRate)
+	ticks := time.NewTicker(time.Second / time.Duration(rate))
 	defer ticks.Stop()
 	for i := range loads {
 		select {
@@ -277,10 +280,10 @@ func (b *bench) sidecars(ctx context.Context) error {
 	if err := b.poll(ctx, startLimit, "sidecars are injected", func(ctx context.Context) error { return create(with, 3)(ctx, 0) }); err != nil {
 		return err
 	}
-	if err := b.steady(ctx, "create a pod without a sidecar", sidecarHook, create(nil, 1)); err != nil {
+	if err := b.steady(ctx, "create a pod without a sidecar", sidecarHook, loadRate, create(nil, 1)); err != nil {
 		return err
 	}
-	return b.steady(ctx, "create a pod, two sidecars injected", sidecarHook, create(with, 3))
+	return b.steady(ctx, "create a pod, two sidecars injected", sidecarHook, loadRate, create(with, 3))
 }
 
 // guards measures what a PodDeletionFlowControl costs a pod's deletion.
@@ -288,16 +291,16 @@ func (b *bench) guards(ctx context.Context) error {
 	remove := func(ctx context.Context, i int) error {
 		return b.client.Delete(ctx, idlePod(i, nil))
 	}
-	if err := b.deletions(ctx, "delete a pod, no policy", nil, 0, remove); err != nil {
+	if err := b.deletions(ctx, "delete a pod, no policy", nil, 0, deleteRate, remove); err != nil {
 		return err
 	}
-	if err := b.deletions(ctx, "delete a pod, white list", map[string]string{"exempt": "yes"}, 1, remove); err != nil {
+	if err := b.deletions(ctx, "delete a pod, white list", map[string]string{"exempt": "yes"}, 1, deleteRate, remove); err != nil {
 		return err
 	}
-	if err := b.deletions(ctx, "delete a pod, allowed and written down", nil, 1000000, remove); err != nil {
+	if err := b.deletions(ctx, "delete a pod, allowed and written down", nil, 1000000, deleteRate, remove); err != nil {
 		return err
 	}
-	return b.deletions(ctx, "delete a pod, denied", nil, 1, func(ctx context.Context, i int) error {
+	return b.deletions(ctx, "delete a pod, denied", nil, 1, loadRate, func(ctx context.Context, i int) error {
 		if err := remove(ctx, i); err != nil && !apierrors.IsForbidden(err) && !apierrors.IsTooManyRequests(err) {
 			return err
 		}
@@ -307,15 +310,15 @@ func (b *bench) guards(ctx context.Context) error {
 
 // deletions deletes pods under a policy with this limit; 0: without one.
 func (b *bench) deletions(
-	ctx context.Context, what string, labels map[string]string, limit int32, remove func(context.Context, int) error,
+	ctx context.Context, what string, labels map[string]string, limit int32, rate int, remove func(context.Context, int) error,
 ) error {
-	for i := range loads {
+	for i := range rate * int(loadTime/time.Second) {
 		if err := b.client.Create(ctx, idlePod(i, labels)); client.IgnoreAlreadyExists(err) != nil {
 			return fmt.Errorf("create a pod: %w", err)
 		}
 	}
 	if limit == 0 {
-		return b.steady(ctx, what, deletionHook, remove)
+		return b.steady(ctx, what, deletionHook, rate, remove)
 	}
 	policy := &policyv1alpha1.PodDeletionFlowControl{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -344,5 +347,5 @@ func (b *bench) deletions(
 	if err != nil {
 		return err
 	}
-	return b.steady(ctx, what, deletionHook, remove)
+	return b.steady(ctx, what, deletionHook, rate, remove)
 }
