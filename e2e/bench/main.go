@@ -124,7 +124,7 @@ func run(ctx context.Context, args []string) error {
 
 	result := newResults(o)
 	err = measureAll(ctx, o, chosen, dir, result)
-	if len(result.figures) == 0 && err != nil {
+	if result.empty() && err != nil {
 		return err
 	}
 	text := result.markdown(err)

@@ -35,6 +35,11 @@ func (r *results) add(part, phase string, f figure) {
 	r.figures[part][phase] = append(r.figures[part][phase], f)
 }
 
+// empty reports whether nothing was measured.
+func (r *results) empty() bool {
+	return len(r.figures)+len(r.notes)+len(r.loads)+len(r.restarts) == 0
+}
+
 func (r *results) addPeak(part string, peak int64) { r.peaks[part] = append(r.peaks[part], peak) }
 
 func (r *results) addRestart(f restartFigure) { r.restarts = append(r.restarts, f) }
