@@ -277,13 +277,14 @@ func (b *bench) sidecars(ctx context.Context) error {
 		}
 	}
 	with := map[string]string{"sidecar": "yes"}
-	if err := b.poll(ctx, startLimit, "sidecars are injected", func(ctx context.Context) error { return create(with, 3)(ctx, 0) }); err != nil {
+	injected := create(with, 3)
+	if err := b.poll(ctx, startLimit, "sidecars are injected", func(ctx context.Context) error { return injected(ctx, 0) }); err != nil {
 		return err
 	}
 	if err := b.steady(ctx, "create a pod without a sidecar", sidecarHook, loadRate, create(nil, 1)); err != nil {
 		return err
 	}
-	return b.steady(ctx, "create a pod, two sidecars injected", sidecarHook, loadRate, create(with, 3))
+	return b.steady(ctx, "create a pod, two sidecars injected", sidecarHook, loadRate, injected)
 }
 
 // guards measures what a PodDeletionFlowControl costs a pod's deletion.
