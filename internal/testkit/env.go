@@ -82,7 +82,7 @@ func (e *Env) Namespace(t testing.TB) string {
 // The namespace itself stays behind, terminating: removing it is the work of a controller that is not there.
 func (e *Env) empty(t testing.TB, namespace string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second) // the test's own context has ended
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second) // the test's own context has ended
 	defer cancel()
 	for _, list := range disposable() {
 		if err := e.Client.List(ctx, list, client.InNamespace(namespace)); err != nil {

@@ -55,7 +55,7 @@ func (e *Env) ServeHooks(t testing.TB, name string, hooks []admission.Hook) *Ser
 		}
 	}()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the test's own context has ended
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second) // the test's own context has ended
 		defer cancel()
 		s.unregister(ctx, t)
 		s.Stop()

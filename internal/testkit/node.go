@@ -19,7 +19,7 @@ func (e *Env) Node(t testing.TB, name string, labels map[string]string, override
 		t.Fatalf("make node %s: %v", name, err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second) // the test's own context has ended
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second) // the test's own context has ended
 		defer cancel()
 		if err := client.IgnoreNotFound(e.Client.Delete(ctx, node)); err != nil {
 			t.Logf("delete node %s: %v", name, err)
