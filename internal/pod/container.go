@@ -5,7 +5,6 @@ import (
 	"iter"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 )
 
 // Running are the containers that run as long as the pod does: its containers, and the init containers that stay beside
@@ -37,19 +36,6 @@ func SpecOf(p *corev1.Pod, name string) *corev1.Container {
 	return nil
 }
 
-// StatusOf returns the status of one of the running containers, or nil while the kubelet has not reported it.
-func StatusOf(p *corev1.Pod, name string) *corev1.ContainerStatus {
-	if status := Container(p, name); status != nil {
-		return status
-	}
-	for i := range p.Status.InitContainerStatuses {
-		if p.Status.InitContainerStatuses[i].Name == name {
-			return &p.Status.InitContainerStatuses[i]
-		}
-	}
-	return nil
-}
-
 // Observed reports whether the status speaks of the spec as it is now. A kubelet before 1.33 does not say: 0.
 // https://kubernetes.io/docs/concepts/workloads/pods/#pod-generation
 func Observed(p *corev1.Pod) bool {
@@ -71,13 +57,29 @@ func Resizing(p *corev1.Pod) string {
 		c := &p.Spec.Containers[i]
 		status := Container(p, c.Name)
 		if status == nil || status.Resources == nil {
-			continue
+			continue // nothing runs yet, or the kubelet does not say
 		}
-		if !apiequality.Semantic.DeepEqual(status.Resources.Requests, c.Resources.Requests) && len(c.Resources.Requests) > 0 {
+		if !given(c.Resources.Requests, status.Resources.Requests, leastRequest) ||
+			!given(c.Resources.Limits, status.Resources.Limits, leastLimit) {
 			return "container " + c.Name + " has not got its new resources yet"
 		}
 	}
 	return ""
+}
+
+// The least cpu, in thousandths, that the kernel knows: a kubelet may report it where less is asked for.
+const leastRequest, leastLimit = 2, 10
+
+// given reports whether a container has the cpu and the memory that it asks for. Cpu is compared in thousandths, as the kernel
+// gets it.
+func given(asked, has corev1.ResourceList, leastCPU int64) bool {
+	cpu, hasCPU := asked[corev1.ResourceCPU]
+	if reported := has[corev1.ResourceCPU]; hasCPU && max(cpu.MilliValue(), leastCPU) != max(reported.MilliValue(), leastCPU) {
+		return false
+	}
+	memory, hasMemory := asked[corev1.ResourceMemory]
+	reported := has[corev1.ResourceMemory]
+	return !hasMemory || memory.Value() == reported.Value()
 }
 
 // ResizeRefused reports whether the node can never give the pod what the spec says, so that nothing comes of the resize.

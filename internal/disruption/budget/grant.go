@@ -41,7 +41,7 @@ func container(p *corev1.Pod, name string) policyv1beta1.GrantedContainer {
 	if spec := pod.SpecOf(p, name); spec != nil {
 		c.Image = spec.Image
 	}
-	if status := pod.StatusOf(p, name); status != nil {
+	if status := pod.Container(p, name); status != nil {
 		c.ContainerID = status.ContainerID
 	}
 	return c
@@ -106,7 +106,7 @@ func done(g *policyv1beta1.PodGrant, p *corev1.Pod) bool {
 		return false
 	}
 	return !slices.ContainsFunc(g.Containers, func(c policyv1beta1.GrantedContainer) bool {
-		status := pod.StatusOf(p, c.Name)
+		status := pod.Container(p, c.Name)
 		return status == nil || status.ContainerID == "" || status.ContainerID == c.ContainerID || status.State.Running == nil
 	})
 }
