@@ -179,7 +179,8 @@ func (o *Oracle) judgeTaken(pod *corev1.Pod) {
 func (o *Oracle) judgeAdded(pod *corev1.Pod) {
 	count := 0
 	for _, other := range o.now {
-		if other.DeletionTimestamp == nil {
+		ended := other.Status.Phase == corev1.PodFailed || other.Status.Phase == corev1.PodSucceeded
+		if other.DeletionTimestamp == nil && !ended {
 			count++
 		}
 	}

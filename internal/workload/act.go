@@ -310,7 +310,7 @@ func (p *pass) bury(ctx context.Context) {
 		return
 	}
 	Each(p.state.Gone, func(dead *corev1.Pod) {
-		if dead.DeletionTimestamp != nil || p.memory.isDeleted(dead) {
+		if dead.DeletionTimestamp != nil || p.memory.isDeleted(dead) || p.plan.Set.Bury != nil && !p.plan.Set.Bury(dead) {
 			return
 		}
 		if err := p.delete(ctx, dead); err != nil {

@@ -57,11 +57,13 @@ func seated(set Set, state State) *seating {
 		}
 	}
 	for _, p := range state.Gone {
+		over := pod.Finished(p) && !pod.Terminating(p)
 		switch place := s.byKey[set.Place(p)]; {
 		case place == nil:
 			s.leaving = p.Name
-		case set.Ended == KeepEnded && !pod.Terminating(p) && pod.Finished(p):
+		case over && set.Ended == KeepEnded:
 			place.ended = true
+		case over && set.PodName == nil: // another one has another name, and this one needs nothing any more
 		default:
 			place.leaving = p.Name
 		}

@@ -77,6 +77,8 @@ type Set struct {
 	Ordered bool
 	// Ended says what a pod counts as that will not run again.
 	Ended Ended
+	// Bury reports whether a pod that has ended may be deleted already; nil: any may.
+	Bury func(p *corev1.Pod) bool
 }
 
 // Ended is what a pod counts as that will not run again.

@@ -20,7 +20,7 @@ func BenchmarkDecide(b *testing.B) {
 	cluster := cluster(strings.Join(nodes, " "))
 	ds := set(away("10%"), partition("20%"), canaries)
 	for b.Loop() {
-		s, err := look(ds, cluster, state, func(string) time.Duration { return 0 })
+		s, err := look(ds, cluster, state, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -4,7 +4,6 @@ package daemonset
 import (
 	"context"
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,22 +38,22 @@ func GroupKind() schema.GroupKind { return kind().GroupKind() }
 
 // Reconciler keeps DaemonSets.
 type Reconciler struct {
-	client  client.Client
-	engine  *workload.Engine
-	puller  *pull.Puller
-	backoff *backoff
-	clock   clock.PassiveClock
+	client client.Client
+	engine *workload.Engine
+	puller *pull.Puller
+	failed *clocks
+	clock  clock.PassiveClock
 }
 
 // New makes the reconciler.
 func New(d workload.Deps) *Reconciler {
 	engine := d.Engine()
 	return &Reconciler{
-		client:  d.Client,
-		engine:  engine,
-		puller:  &pull.Puller{Client: d.Client, Wrote: engine.WrotePod, Clock: d.Clock},
-		backoff: &backoff{},
-		clock:   d.Clock,
+		client: d.Client,
+		engine: engine,
+		puller: &pull.Puller{Client: d.Client, Wrote: engine.WrotePod, Clock: d.Clock},
+		failed: &clocks{},
+		clock:  d.Clock,
 	}
 }
 
@@ -62,7 +61,7 @@ func New(d workload.Deps) *Reconciler {
 func (r *Reconciler) Forget(key types.NamespacedName) {
 	r.engine.Forget(key)
 	r.puller.Forget(key)
-	r.backoff.forget(key)
+	r.failed.forget(key)
 }
 
 // Reconcile is one pass: observe, decide, act, report.
@@ -83,7 +82,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, ds *appsv1beta1.DaemonSet) (
 		return reconcile.Result{}, fmt.Errorf("observe DaemonSet %s/%s: %w", ds.Namespace, ds.Name, err)
 	}
 	now := r.clock.Now()
-	survey, err := look(ds, nodes.Items, state, r.rest(ds, state, now))
+	since := r.failed.look(client.ObjectKeyFromObject(ds), state.Gone, now)
+	survey, err := look(ds, nodes.Items, state, failures(state.Gone, since, now))
 	if err != nil {
 		return r.stalled(ds, "InvalidTemplate", err)
 	}
@@ -98,13 +98,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, ds *appsv1beta1.DaemonSet) (
 		return reconcile.Result{}, report.Verdict(err)
 	}
 	return reconcile.After(plan.Again), nil
-}
-
-// rest counts the pods that have failed, and tells how long each node gets no pod for that.
-func (r *Reconciler) rest(ds *appsv1beta1.DaemonSet, state workload.State, now time.Time) func(node string) time.Duration {
-	key := client.ObjectKeyFromObject(ds)
-	r.backoff.note(key, state.Gone, now)
-	return func(node string) time.Duration { return r.backoff.left(key, node, now) }
 }
 
 // predownload brings the images of changes that wait to the nodes, and adds to the plan what that waits for.

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
@@ -51,7 +50,7 @@ func setOf(ds *appsv1beta1.DaemonSet, state workload.State, s survey) (workload.
 	set := workload.Set{
 		Slots: s.slots(state, max(0, s.desired-kept), partitioned(ds)), Limits: limits,
 		Change: appsv1beta1.RecreatePodUpdatePolicy, Lifecycle: ds.Spec.Lifecycle,
-		Place: node.Of, Shape: shape,
+		Place: node.Of, Shape: s.shape, Bury: s.spent,
 	}
 	if rolling.Type == appsv1beta1.InplaceRollingUpdateType {
 		set.Change = appsv1beta1.InPlaceIfPossiblePodUpdatePolicy
@@ -63,12 +62,6 @@ func setOf(ds *appsv1beta1.DaemonSet, state workload.State, s survey) (workload.
 
 func partitioned(ds *appsv1beta1.DaemonSet) bool {
 	return ds.Spec.ScaleStrategy != nil && ds.Spec.ScaleStrategy.PartitionedScaling
-}
-
-// shape ties a new pod to its node, and lets it bear what befalls a node.
-func shape(p *corev1.Pod, to string) {
-	node.Pin(&p.Spec, to)
-	node.Tolerate(&p.Spec, node.Daemon(p.Spec.HostNetwork))
 }
 
 // limitsOf scales the limits to the nodes that should have a pod.

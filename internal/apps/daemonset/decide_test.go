@@ -10,7 +10,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
@@ -144,7 +143,7 @@ func TestDecide(t *testing.T) {
 	for _, test := range []struct {
 		reason, nodes, pods, current string
 		set                          *appsv1beta1.DaemonSet
-		rest                         map[string]time.Duration
+		failed                       string // pods that have just failed
 		want                         string
 	}{
 		{reason: "every node gets a pod", nodes: "n1 n2", set: set(), want: "create v2 on n1; create v2 on n2"},
@@ -245,8 +244,12 @@ func TestDecide(t *testing.T) {
 			want: "create v2 on n1; hold create on n3: Partition",
 		},
 		{
-			reason: "a node whose pod failed waits", nodes: "n1 n2", rest: map[string]time.Duration{"n1": time.Second}, set: set(),
+			reason: "a node whose pod failed waits", nodes: "n1 n2", failed: "a/v2@n1", set: set(),
 			want: "create v2 on n2; hold create on n1: Container",
+		},
+		{
+			reason: "but not for another revision, which may be the cure", nodes: "n1 n2", failed: "a/v1@n1", set: set(),
+			want: "create v2 on n1; create v2 on n2",
 		},
 		{
 			reason: "in bursts", nodes: "n1 n2 n3", set: set(func(ds *appsv1beta1.DaemonSet) { ds.Spec.BurstReplicas = parse("2") }),
@@ -270,7 +273,8 @@ func TestDecide(t *testing.T) {
 				test.current = "v1"
 			}
 			state := observed(t, test.current, test.pods)
-			s, err := look(test.set, cluster(test.nodes), state, func(node string) time.Duration { return test.rest[node] })
+			state.Gone = append(state.Gone, failed(t, test.failed)...)
+			s, err := look(test.set, cluster(test.nodes), state, failures(state.Gone, seen(testkit.Epoch), testkit.Epoch))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -308,40 +312,4 @@ func TestLimits(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestBackoff(t *testing.T) {
-	set := types.NamespacedName{Namespace: "default", Name: "agent"}
-	failed := func(name string, change func(p *corev1.Pod)) []*corev1.Pod {
-		pods := testkit.Pods(t, name+"/v1@n1", func(p *corev1.Pod) {
-			p.UID, p.Status.Phase = types.UID(name), corev1.PodFailed
-			change(p)
-		})
-		return pods
-	}
-	plain := func(*corev1.Pod) {}
-	b, now := &backoff{}, testkit.Epoch
-	want := func(reason string, rest time.Duration) {
-		t.Helper()
-		if got := b.left(set, "n1", now); got != rest {
-			t.Errorf("%s: the node rests %s, want %s", reason, got, rest)
-		}
-	}
-	want("nothing has failed", 0)
-	b.note(set, failed("asked", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: now} }), now)
-	want("a pod that was asked to go", 0)
-	b.note(set, failed("a", plain), now)
-	want("the first failure", time.Second)
-	now = now.Add(400 * time.Millisecond)
-	b.note(set, failed("a", plain), now)
-	want("the same pod again", 600*time.Millisecond)
-	for i, seconds := range []int{2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900} {
-		b.note(set, failed(fmt.Sprintf("b%d", i), plain), now)
-		want("one failure more", time.Duration(seconds)*time.Second)
-	}
-	now = now.Add(46 * time.Minute)
-	b.note(set, failed("c", plain), now)
-	want("after a long time without failures", time.Second)
-	b.forget(set)
-	want("the set is gone", 0)
 }

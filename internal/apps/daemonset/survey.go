@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/pod"
 	"github.com/holdfast-io/holdfast/internal/workload"
 	"github.com/holdfast-io/holdfast/internal/workload/node"
 	"github.com/holdfast-io/holdfast/internal/workload/report"
@@ -33,12 +35,12 @@ type place struct {
 	members  []*workload.Member
 	wanted   bool // the node should have a pod
 	selected bool // pods on it are to be updated
-	// rest is how long the node gets no pod after the last one failed.
-	rest time.Duration
+	// failed is the last pod that failed there; nil: none did.
+	failed *failure
 }
 
-// look surveys the nodes. rest tells how long a node gets no pod after the last one failed.
-func look(ds *appsv1beta1.DaemonSet, nodes []corev1.Node, state workload.State, rest func(node string) time.Duration) (survey, error) {
+// look surveys the nodes. failed are the pods that failed there last.
+func look(ds *appsv1beta1.DaemonSet, nodes []corev1.Node, state workload.State, failed map[string]*failure) (survey, error) {
 	if policy := ds.Spec.Template.Spec.RestartPolicy; policy != "" && policy != corev1.RestartPolicyAlways {
 		return survey{}, errEnds // it got past us while we were away
 	}
@@ -69,8 +71,9 @@ func look(ds *appsv1beta1.DaemonSet, nodes []corev1.Node, state workload.State, 
 		p.selected = selected(n)
 		if p.wanted {
 			s.desired++
-			p.rest = rest(n.Name)
-			s.again = report.Sooner(s.again, p.rest)
+			if p.failed = failed[n.Name]; p.failed != nil {
+				s.again = report.Sooner(s.again, p.failed.left)
+			}
 		}
 		s.places = append(s.places, p)
 	}
@@ -93,10 +96,6 @@ func (s *survey) slots(state workload.State, updated int, partitioned bool) []wo
 		case p.selected || update == current || p.progress(update) == isUpdated:
 			candidates = append(candidates, i)
 		}
-		if p.rest > 0 {
-			slots[i].Hold = appsv1beta1.HeldByContainer
-			slots[i].Message = "the last pod on its node has failed; it is made again after a while, from 1 s up to 15 min"
-		}
 	}
 	slices.SortStableFunc(candidates, func(a, b int) int {
 		return cmp.Compare(s.places[a].progress(update), s.places[b].progress(update))
@@ -111,7 +110,40 @@ func (s *survey) slots(state workload.State, updated int, partitioned bool) []wo
 			slots[i].Message = "partition keeps them from getting their first pod; lower it to go on"
 		}
 	}
+	for i := range s.places {
+		if f := s.places[i].failed; f != nil && f.left > 0 && pod.Revision(f.pod) == slots[i].Revision {
+			slots[i].Hold = appsv1beta1.HeldByContainer
+			slots[i].Message = "the last pod on its node has failed; it is made again after a while, from 1 s up to 15 min"
+		}
+	}
 	return slots
+}
+
+// shape ties a new pod to its node, lets it bear what befalls a node, and tells it how many have failed there before.
+func (s *survey) shape(p *corev1.Pod, to string) {
+	node.Pin(&p.Spec, to)
+	node.Tolerate(&p.Spec, node.Daemon(p.Spec.HostNetwork))
+	if at := s.place(to); at != nil && at.failed != nil && pod.Revision(at.failed.pod) == pod.Revision(p) {
+		if p.Annotations == nil {
+			p.Annotations = map[string]string{}
+		}
+		p.Annotations[failuresBefore] = strconv.Itoa(at.failed.count)
+	}
+}
+
+// spent reports whether a pod that has ended can be deleted: the last one that failed stays until there is another.
+func (s *survey) spent(p *corev1.Pod) bool {
+	at := s.place(node.Of(p))
+	return at == nil || len(at.members) > 0 || at.failed == nil || at.failed.pod != p
+}
+
+// place finds the place of a node that matters; nil: it does not.
+func (s *survey) place(name string) *place {
+	i, found := slices.BinarySearchFunc(s.places, name, func(p place, name string) int { return cmp.Compare(p.node.Name, name) })
+	if !found {
+		return nil
+	}
+	return &s.places[i]
 }
 
 // progress is how far a node is on the way to the update revision.
