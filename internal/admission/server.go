@@ -59,28 +59,24 @@ type Server struct {
 func (s *Server) Handler() (http.Handler, error) {
 	mux := http.NewServeMux()
 	seen := map[string]string{}
-	add := func(h Hook, handler admission.Handler) error {
+	add := func(h Hook) error {
 		if other, taken := seen[h.Path]; taken {
 			return fmt.Errorf("webhooks %s and %s want the same path %s", other, h.Name, h.Path)
 		}
 		seen[h.Path] = h.Name
-		webhook, err := admission.StandaloneWebhook(&admission.Webhook{Handler: handler}, admission.StandaloneOptions{Logger: s.Log})
-		if err != nil {
-			return fmt.Errorf("serve webhook %s: %w", h.Name, err)
-		}
-		mux.Handle("POST "+h.Path, asJSON(webhook))
+		mux.Handle("POST "+h.Path, s.reviews(h))
 		return nil
 	}
 	for _, h := range s.Hooks {
-		if err := add(h, s.counted(h)); err != nil {
+		if err := add(h); err != nil {
 			return nil, err
 		}
 	}
 	for _, h := range s.Disabled {
-		allow := admission.HandlerFunc(func(context.Context, admission.Request) admission.Response {
+		h.Handler = admission.HandlerFunc(func(context.Context, admission.Request) admission.Response {
 			return admission.Allowed("this part of Holdfast is switched off")
 		})
-		if err := add(h, allow); err != nil {
+		if err := add(h); err != nil {
 			return nil, err
 		}
 	}
@@ -93,25 +89,7 @@ func (s *Server) Handler() (http.Handler, error) {
 	return mux, nil
 }
 
-// counted measures a hook, and answers its panic with an error that names the hook.
-func (s *Server) counted(h Hook) admission.Handler {
-	return admission.HandlerFunc(func(ctx context.Context, req admission.Request) (response admission.Response) {
-		begun, outcome := s.Clock.Now(), "error"
-		defer func() {
-			if r := recover(); r != nil {
-				err := fmt.Errorf("webhook %s: panic: %v [recovered]", h.Name, r)
-				logf.FromContext(ctx).Error(err, "a webhook failed; the request is refused")
-				response = admission.Errored(http.StatusInternalServerError, err)
-			}
-			s.Metrics.observe(h.Name, outcome, s.Clock.Since(begun))
-		}()
-		response = h.Handler.Handle(ctx, req)
-		outcome = outcomeOf(response)
-		return response
-	})
-}
-
-func outcomeOf(r admission.Response) string {
+func outcomeOf(r *admission.Response) string {
 	switch {
 	case r.Allowed:
 		return "allowed"
@@ -132,13 +110,6 @@ func (s *Server) countedConversion() http.Handler {
 			}
 			s.Metrics.observe("convert", outcome, s.Clock.Since(begun))
 		}).ServeHTTP(w, r)
-	})
-}
-
-func asJSON(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		next.ServeHTTP(w, r)
 	})
 }
 

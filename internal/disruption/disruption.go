@@ -33,7 +33,8 @@ func (o Operation) Removes() bool { return o == Delete || o == Evict }
 // Request is one wish to take a pod away. What it points to is shared: nobody changes it.
 type Request struct {
 	Operation Operation
-	// Pod as it is.
+	// Pod as it is: its metadata but for the managed fields, its status, and of its spec at least the readiness gates, the node,
+	// the grace period, and of each container name, image and restart policy.
 	Pod *corev1.Pod
 	// Changed is the pod as it would be, for Update and Resize.
 	Changed *corev1.Pod

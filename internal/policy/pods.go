@@ -82,7 +82,7 @@ type Pods struct {
 
 // Hooks are the webhooks of the guards of pods. A nil p makes hooks that can be registered, not asked.
 func (p *Pods) Hooks(s Scope) []admission.Hook {
-	hook := func(verb, resource string, operation admissionregistrationv1.OperationType, handle ctrl.HandlerFunc,
+	hook := func(verb, resource string, operation admissionregistrationv1.OperationType, handler ctrl.Handler,
 		conditions ...admissionregistrationv1.MatchCondition,
 	) admission.Hook {
 		return admission.Hook{
@@ -98,35 +98,28 @@ func (p *Pods) Hooks(s Scope) []admission.Hook {
 			MatchConditions: slices.Concat(s.users(), conditions), NamespaceSelector: s.Namespaces(), TimeoutSeconds: HookTimeout,
 			// What is allowed is written into a ledger; a dry run is not.
 			SideEffects: admissionregistrationv1.SideEffectClassNoneOnDryRun,
-			Handler:     inTime(handle),
+			Handler:     handler,
 		}
 	}
 	changes := admissionregistrationv1.MatchCondition{Name: "changes-images", Expression: images}
 	return []admission.Hook{
-		hook("delete", "pods", admissionregistrationv1.Delete, p.deleted, running()...),
-		hook("evict", "pods/eviction", admissionregistrationv1.Create, p.evicted),
-		hook("update", "pods", admissionregistrationv1.Update, p.updated(disruption.Update), append(running(), changes)...),
-		hook("resize", "pods/resize", admissionregistrationv1.Update, p.updated(disruption.Resize), running()...),
+		hook("delete", "pods", admissionregistrationv1.Delete, deletion{p}, running()...),
+		hook("evict", "pods/eviction", admissionregistrationv1.Create, inTime(p.evicted)),
+		hook("update", "pods", admissionregistrationv1.Update, inTime(p.updated(disruption.Update)), append(running(), changes)...),
+		hook("resize", "pods/resize", admissionregistrationv1.Update, inTime(p.updated(disruption.Resize)), running()...),
 	}
 }
 
-// inTime ends a decision before the API server gives up on it: it would answer with an error that no drain tries again after.
+// enough is how long a decision may take, which ends it before the API server gives up on it: that would answer with an error
+// that no drain tries again after.
+const enough = HookTimeout*time.Second - 500*time.Millisecond
+
 func inTime(handle ctrl.HandlerFunc) ctrl.HandlerFunc {
-	const enough = HookTimeout*time.Second - 500*time.Millisecond
 	return func(ctx context.Context, req ctrl.Request) ctrl.Response {
 		ctx, cancel := context.WithTimeout(ctx, enough)
 		defer cancel()
 		return handle(ctx, req)
 	}
-}
-
-// deleted is asked about each pod by itself, also when a collection is deleted: the request has no name then.
-func (p *Pods) deleted(ctx context.Context, req ctrl.Request) ctrl.Response {
-	old := &corev1.Pod{}
-	if err := decode(req.OldObject.Raw, old); err != nil {
-		return unreadable(req, err)
-	}
-	return p.decide(ctx, req, disruption.Request{Operation: disruption.Delete, Pod: old})
 }
 
 // evicted is asked before the API server looks at PodDisruptionBudgets, again for each try. It is told of the eviction only.
