@@ -30,6 +30,9 @@ type Kind[T client.Object] struct {
 	// Validate judges a new object (old is the zero T then: nil for pointers) or a changed one. Warnings are shown to the
 	// user either way; any error refuses the object.
 	Validate func(ctx context.Context, old, obj T) (warnings []string, errs field.ErrorList)
+	// Prepare does what must have been done before a valid object is stored; an error refuses the object for now. It is not
+	// called in a dry run, nor without Validate.
+	Prepare func(ctx context.Context, old, obj T) error
 }
 
 // Hook is one webhook: what it wants to hear of, and what it answers.
@@ -49,7 +52,9 @@ type Hook struct {
 	TimeoutSeconds int32
 	// SideEffects defaults to None.
 	SideEffects admissionregistrationv1.SideEffectClass
-	Handler     admission.Handler
+	// Scoped: one of its match conditions is kept at run time; see Scope.
+	Scoped  bool
+	Handler admission.Handler
 }
 
 // ForKind makes the hooks of one kind: a mutating one when it has defaults, and a validating one. The API server converts
@@ -94,9 +99,13 @@ func ForKind[T client.Object](scheme *runtime.Scheme, gvr schema.GroupVersionRes
 		}))
 	}
 	if k.Validate != nil {
-		hooks = append(hooks, hook("validate", false, func(ctx context.Context, req admission.Request) admission.Response {
-			return validated(ctx, req, schema.GroupKind{Group: gvr.Group, Kind: kind}, newObject, k.Validate)
-		}))
+		judge := hook("validate", false, func(ctx context.Context, req admission.Request) admission.Response {
+			return validated(ctx, req, schema.GroupKind{Group: gvr.Group, Kind: kind}, newObject, k)
+		})
+		if k.Prepare != nil {
+			judge.SideEffects = admissionregistrationv1.SideEffectClassNoneOnDryRun
+		}
+		hooks = append(hooks, judge)
 	}
 	return hooks
 }
@@ -126,8 +135,8 @@ func defaulted[T client.Object](req admission.Request, newObject func() T, fill 
 	return admission.Patched("", patches...)
 }
 
-func validated[T client.Object](ctx context.Context, req admission.Request, kind schema.GroupKind, newObject func() T,
-	judge func(context.Context, T, T) ([]string, field.ErrorList),
+func validated[T client.Object](
+	ctx context.Context, req admission.Request, kind schema.GroupKind, newObject func() T, k Kind[T],
 ) admission.Response {
 	obj := newObject()
 	if err := decode(req.Object, obj); err != nil {
@@ -144,14 +153,19 @@ func validated[T client.Object](ctx context.Context, req admission.Request, kind
 			return admission.Allowed("")
 		}
 	}
-	warnings, errs := judge(ctx, old, obj)
+	warnings, errs := k.Validate(ctx, old, obj)
 	warnings = append(unknownFields(req.Object.Raw, newObject()), warnings...)
-	if len(errs) == 0 {
-		return admission.Allowed("").WithWarnings(warnings...)
-	}
 	name := req.Name
 	if name == "" {
 		name = obj.GetName()
+	}
+	if len(errs) == 0 {
+		if k.Prepare != nil && !ptr.Deref(req.DryRun, false) {
+			if err := k.Prepare(ctx, old, obj); err != nil {
+				return admission.Errored(http.StatusServiceUnavailable, fmt.Errorf("%s %s: %w; try again", kind.Kind, name, err))
+			}
+		}
+		return admission.Allowed("").WithWarnings(warnings...)
 	}
 	return invalid(kind, name, errs).WithWarnings(warnings...)
 }

@@ -85,13 +85,18 @@ func sorted(hooks []Hook) []Hook {
 // Registered are our webhook configurations, made and kept by ourselves: for an operator beside the cluster, where no
 // manifest can know the address.
 func Registered(c client.Client, name string, hooks []Hook, endpoint Endpoint) []Target {
-	return []Target{&registered{client: c, name: name, make: func(bundle []byte) (client.Object, client.Object, int) {
+	mutating := &registered{client: c, name: name}
+	mutating.make = func(bundle []byte) (client.Object, client.Object, int) {
 		config := Mutating(name, hooks, endpoint, bundle)
 		return config, &admissionregistrationv1.MutatingWebhookConfiguration{}, len(config.Webhooks)
-	}}, &registered{client: c, name: name, make: func(bundle []byte) (client.Object, client.Object, int) {
+	}
+	mutating.adopt = func(want, have client.Object) { adoptScopes(want, have, hooks) }
+	validating := &registered{client: c, name: name}
+	validating.make = func(bundle []byte) (client.Object, client.Object, int) {
 		config := Validating(name, hooks, endpoint, bundle)
 		return config, &admissionregistrationv1.ValidatingWebhookConfiguration{}, len(config.Webhooks)
-	}}}
+	}
+	return []Target{mutating, validating}
 }
 
 type registered struct {
@@ -99,6 +104,8 @@ type registered struct {
 	name   string
 	// make answers what should be, an empty object to read into, and how many hooks there are.
 	make func(bundle []byte) (want, have client.Object, hooks int)
+	// adopt takes over into want what others keep in have; nil: nothing.
+	adopt func(want, have client.Object)
 }
 
 func (t *registered) String() string { return "webhook configuration " + t.name }
@@ -117,6 +124,9 @@ func (t *registered) Inject(ctx context.Context, bundle []byte) (bool, error) {
 	}
 	if err != nil {
 		return false, fmt.Errorf("read it: %w", err)
+	}
+	if t.adopt != nil {
+		t.adopt(want, have)
 	}
 	if sameWebhooks(have, want) {
 		return false, nil

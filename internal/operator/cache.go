@@ -3,8 +3,11 @@ package operator
 import (
 	"fmt"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/tools/cache"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +22,10 @@ func cacheOptions() ctrlcache.Options {
 		ByObject: map[client.Object]ctrlcache.ByObject{
 			&corev1.Pod{}:  {Transform: slim},
 			&corev1.Node{}: {Transform: slimNode},
+			// Others' configurations are none of our business, and we have no right to read them.
+			&admissionregistrationv1.MutatingWebhookConfiguration{}: {
+				Field: fields.OneTermEqualSelector(metav1.ObjectNameField, ConfigurationName),
+			},
 		},
 	}
 }

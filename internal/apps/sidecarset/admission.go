@@ -32,18 +32,20 @@ type AdmissionDeps struct {
 	Cache client.Reader
 	// Client reads and writes to the API server.
 	Client client.Client
-	Clock  clock.PassiveClock
+	Clock  clock.Clock
 	// SystemNamespace is where revisions and the white list are; its pods are left alone.
 	SystemNamespace string
+	// Configuration is the name of the webhook configuration that the hooks are registered in.
+	Configuration string
 }
 
 // Hooks are the admission of SidecarSets, and of the pods that get their containers.
 func Hooks(d AdmissionDeps) []admission.Hook {
-	v := &validator{client: d.Client, namespace: d.SystemNamespace}
+	v := &validator{client: d.Client, namespace: d.SystemNamespace, scope: newScope(d.Client, d.Clock, d.Configuration)}
 	i := &injector{book: newBook(d.Cache, d.SystemNamespace), spared: sparedNamespaces(d.SystemNamespace), clock: d.Clock}
 	return append(i.hooks(d.SystemNamespace),
 		admission.ForKind(d.Scheme, appsv1beta1.SchemeGroupVersion.WithResource("sidecarsets"), nil,
-			admission.Kind[*appsv1beta1.SidecarSet]{Default: Default, Validate: v.Validate})...)
+			admission.Kind[*appsv1beta1.SidecarSet]{Default: Default, Validate: v.Validate, Prepare: v.Prepare})...)
 }
 
 // Default fills in what the user left out.
@@ -92,6 +94,7 @@ func defaultContainer(c *appsv1beta1.SidecarContainer, policy appsv1beta1.PodInj
 type validator struct {
 	client    client.Client
 	namespace string
+	scope     *admission.Scope
 }
 
 // Validate judges a new or a changed SidecarSet.

@@ -27,6 +27,13 @@ const (
 	RequiredValue = "required"
 )
 
+// The names of the hooks: scopedHook is that of the one that is only asked about pods which some set selects.
+const (
+	hookSuffix = ".sidecarsets.apps.kruise.io"
+	optional   = "inject"
+	scopedHook = optional + hookSuffix
+)
+
 // injectTimeout is how many seconds a pod waits for an operator that does not answer.
 const injectTimeout = 5
 
@@ -46,7 +53,7 @@ type injector struct {
 func (i *injector) hooks(system string) []admission.Hook {
 	hook := func(name string, policy admissionregistrationv1.FailurePolicyType, required metav1.LabelSelectorOperator) admission.Hook {
 		return admission.Hook{
-			Name: name + ".sidecarsets.apps.kruise.io", Path: "/" + name + "/apps.kruise.io/sidecarsets", Mutating: true,
+			Name: name + hookSuffix, Path: "/" + name + "/apps.kruise.io/sidecarsets", Mutating: true,
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
 				Rule: admissionregistrationv1.Rule{
@@ -65,10 +72,9 @@ func (i *injector) hooks(system string) []admission.Hook {
 			Handler: ctrl.HandlerFunc(i.handle),
 		}
 	}
-	return []admission.Hook{
-		hook("inject", admissionregistrationv1.Ignore, metav1.LabelSelectorOpNotIn),
-		hook("require", admissionregistrationv1.Fail, metav1.LabelSelectorOpIn),
-	}
+	scoped := hook(optional, admissionregistrationv1.Ignore, metav1.LabelSelectorOpNotIn)
+	scoped.Scoped = true
+	return []admission.Hook{scoped, hook("require", admissionregistrationv1.Fail, metav1.LabelSelectorOpIn)}
 }
 
 // handle answers what a new pod gets, as a patch of what is new.

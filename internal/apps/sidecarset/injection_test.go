@@ -44,14 +44,17 @@ func cached(t testing.TB, env *testkit.Env) client.Client {
 	return c
 }
 
+// testConfiguration is that of the tests' hooks.
+const testConfiguration = "holdfast-test-sidecarset"
+
 // serve has the API server ask the hooks; system is where revisions are.
 func serve(t testing.TB, env *testkit.Env, system string) (client.Client, []admission.Hook) {
 	t.Helper()
 	c := cached(t, env)
 	hooks := sidecarset.Hooks(sidecarset.AdmissionDeps{
-		Scheme: env.Scheme, Cache: c, Client: env.Client, Clock: clock.RealClock{}, SystemNamespace: system,
+		Scheme: env.Scheme, Cache: c, Client: env.Client, Clock: clock.RealClock{}, SystemNamespace: system, Configuration: testConfiguration,
 	})
-	env.ServeHooks(t, "holdfast-test-sidecarset", hooks)
+	env.ServeHooks(t, testConfiguration, hooks)
 	return c, hooks
 }
 
@@ -170,7 +173,7 @@ func TestPodsAreMadeWhileNobodyAnswers(t *testing.T) {
 	env := testkit.APIServer(t)
 	ns := env.Namespace(t)
 	hooks := sidecarset.Hooks(sidecarset.AdmissionDeps{Scheme: env.Scheme, Cache: env.Client, Client: env.Client, Clock: clock.RealClock{}, SystemNamespace: "x"})
-	env.ServeHooks(t, "holdfast-test-sidecarset", hooks).Stop()
+	env.ServeHooks(t, testConfiguration, hooks).Stop()
 	if _, err := web(t, env, ns); err != nil {
 		t.Errorf("a pod must not wait for an operator that is away: %v", err)
 	}

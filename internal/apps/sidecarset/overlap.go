@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/apps/sidecarset/inject"
 )
 
@@ -75,8 +76,8 @@ func disjoint(a, b *metav1.LabelSelector) bool {
 	if a == nil || b == nil {
 		return false
 	}
-	others := requirements(b)
-	for _, r := range requirements(a) {
+	others := admission.Requirements(b)
+	for _, r := range admission.Requirements(a) {
 		for _, s := range others {
 			if r.Key == s.Key && (contrary(r, s) || contrary(s, r)) {
 				return true
@@ -84,14 +85,6 @@ func disjoint(a, b *metav1.LabelSelector) bool {
 		}
 	}
 	return false
-}
-
-func requirements(s *metav1.LabelSelector) []metav1.LabelSelectorRequirement {
-	all := slices.Clone(s.MatchExpressions)
-	for key, value := range s.MatchLabels {
-		all = append(all, metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpIn, Values: []string{value}})
-	}
-	return all
 }
 
 func contrary(r, s metav1.LabelSelectorRequirement) bool {
