@@ -70,7 +70,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, job *appsv1beta1.BroadcastJo
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("observe BroadcastJob %s/%s: %w", job.Namespace, job.Name, err)
 	}
-	t, err := look(job, nodes.Items, state)
+	t, err := look(job, nodes.Items, state, now)
 	if err != nil {
 		return r.stalled(job, "InvalidTemplate", err)
 	}

@@ -136,7 +136,7 @@ func decide(job *appsv1beta1.BroadcastJob, state workload.State, t tally, o outc
 	if !o.stop {
 		plan.Held = append(plan.Held, waits(job, t, o, starts)...)
 	}
-	plan.Again = report.Sooner(plan.Again, o.again)
+	plan.Again = report.Sooner(plan.Again, report.Sooner(o.again, t.overdue))
 	return plan, nil
 }
 

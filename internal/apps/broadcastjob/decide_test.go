@@ -64,18 +64,21 @@ func finished(kind appsv1beta1.JobConditionType) func(*appsv1beta1.BroadcastJob)
 	}
 }
 
-// cluster reads nodes from words: a name, then t for a NoSchedule taint, x for a NoExecute taint.
+// cluster reads nodes from words: a name, then t for a NoSchedule taint, x for a NoExecute taint, d for a node that does not answer.
 func cluster(words string) []corev1.Node {
 	var nodes []corev1.Node
 	for word := range strings.FieldsSeq(words) {
 		name, marks, _ := strings.Cut(word, "/")
 		n := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		for _, mark := range marks {
-			effect := corev1.TaintEffectNoSchedule
-			if mark == 'x' {
-				effect = corev1.TaintEffectNoExecute
-			}
-			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "busy", Effect: effect})
+			n.Spec.Taints = append(n.Spec.Taints, map[rune][]corev1.Taint{
+				't': {{Key: "busy", Effect: corev1.TaintEffectNoSchedule}},
+				'x': {{Key: "busy", Effect: corev1.TaintEffectNoExecute}},
+				'd': {
+					{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoSchedule},
+					{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoExecute},
+				},
+			}[mark]...)
 		}
 		nodes = append(nodes, n)
 	}
@@ -166,6 +169,22 @@ func TestDecide(t *testing.T) {
 			want: "running 3/0/0; hold n1: ScaleStrategy; hold n2: ScaleStrategy; hold n3: ScaleStrategy",
 		},
 		{
+			reason: "but not for ever: their node may be dead", nodes: "n1/d n2 n3", pods: "a/v1~@n1", after: time.Hour,
+			job: job(parallelism("1")), want: "running 2/0/0; create on n2; hold n3: ScaleStrategy",
+		},
+		{
+			reason: "a node that does not answer keeps its pod for now", nodes: "n1/d n2", pods: "a/v1@n1 b/v1@n2:ok", job: job(),
+			want: "running 2/1/0",
+		},
+		{
+			reason: "until Kubernetes takes it away: then the job ends without that node", nodes: "n1/d n2", pods: "a/v1~@n1 b/v1@n2:ok",
+			job: job(), want: "completed 1/1/0",
+		},
+		{
+			reason: "what it has ended counts", nodes: "n1/d n2", pods: "a/v1@n1:ok b/v1@n2:ok", job: job(), want: "completed 2/2/0",
+		},
+		{reason: "it gets no pod", nodes: "n1/d n2", job: job(), want: "running 1/0/0; create on n2"},
+		{
 			reason: "a part of the nodes, rounded up", nodes: "n1 n2 n3", job: job(parallelism("34%")),
 			want: "running 3/0/0; create on n1; create on n2; hold n3: ScaleStrategy",
 		},
@@ -244,7 +263,7 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			state, now := observed(t, test.pods), testkit.Epoch.Add(test.after)
-			counted, err := look(test.job, cluster(test.nodes), state)
+			counted, err := look(test.job, cluster(test.nodes), state, now)
 			if err != nil {
 				t.Fatal(err)
 			}

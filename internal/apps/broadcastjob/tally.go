@@ -3,6 +3,7 @@ package broadcastjob
 import (
 	"errors"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/pod"
 	"github.com/holdfast-io/holdfast/internal/workload"
 	"github.com/holdfast-io/holdfast/internal/workload/node"
+	"github.com/holdfast-io/holdfast/internal/workload/report"
 )
 
 var errEndless = errors.New("spec.template.spec.restartPolicy is Always, so no pod would ever end; set Never or OnFailure")
@@ -23,15 +25,17 @@ type tally struct {
 	// waiting are the nodes without a pod, by name.
 	waiting           []string
 	succeeded, failed int
-	// leaving is how many pods still run although they were asked to go.
+	// leaving is how many pods still run although they were asked to go; overdue is when the first of them should be gone.
 	leaving int
+	overdue time.Duration
 	// example is a pod that has failed; "": none has.
 	example string
 	lacks   node.Lacks
 }
 
-// look counts the pods of the nodes that the job is for. What ran on nodes that have left does not count.
-func look(job *appsv1beta1.BroadcastJob, nodes []corev1.Node, state workload.State) (tally, error) {
+// look counts the pods of the nodes that the job is for. What ran on nodes that have left does not count. A node that does not
+// answer keeps its pod for as long as Kubernetes lets the pod stay there: it may come back in time. Then it has left, too.
+func look(job *appsv1beta1.BroadcastJob, nodes []corev1.Node, state workload.State, now time.Time) (tally, error) {
 	if job.Spec.Template.Spec.RestartPolicy == corev1.RestartPolicyAlways {
 		return tally{}, errEndless // it got past us while we were away
 	}
@@ -39,14 +43,21 @@ func look(job *appsv1beta1.BroadcastJob, nodes []corev1.Node, state workload.Sta
 	if err != nil {
 		return tally{}, err
 	}
+	patient, err := node.NewTemplate(&job.Spec.Template, node.Unanswering()...)
+	if err != nil {
+		return tally{}, err
+	}
 	t := tally{nodes: len(nodes), lacks: node.Lacks{}}
-	on := occupants(state, &t)
+	on := occupants(state, &t, now)
 	for i := range nodes {
 		name := nodes[i].Name
 		here := on[name]
 		verdict, why := template.Judge(&nodes[i])
 		if verdict != node.Run {
 			t.lacks.Add(why)
+		}
+		if here != nil {
+			verdict, _ = patient.Judge(&nodes[i])
 		}
 		if verdict == node.Away || verdict == node.Stay && here == nil {
 			continue
@@ -70,7 +81,7 @@ type occupant struct {
 
 // occupants finds the pods of each node. Those that are terminating are only counted: whether they have ended well is not
 // theirs to say any more, and their nodes run the pod again.
-func occupants(state workload.State, t *tally) map[string]*occupant {
+func occupants(state workload.State, t *tally, now time.Time) map[string]*occupant {
 	on := make(map[string]*occupant, len(state.Members)+len(state.Gone))
 	at := func(p *corev1.Pod) *occupant {
 		key := node.Of(p)
@@ -90,10 +101,26 @@ func occupants(state workload.State, t *tally) map[string]*occupant {
 				o.ended = p
 			}
 		case !pod.Finished(p):
-			t.leaving++
+			t.leave(p, now)
 		}
 	}
 	return on
+}
+
+// patience is how much longer than its grace a pod may take to be gone.
+const patience = 30 * time.Second
+
+// leave counts a pod that is on its way out, while its node may still be about to stop it. One that is still there when its time
+// is over is on a node that does not answer, and must not keep the others waiting.
+func (t *tally) leave(p *corev1.Pod, now time.Time) {
+	if p.DeletionTimestamp != nil {
+		left := p.DeletionTimestamp.Add(patience).Sub(now)
+		if left <= 0 {
+			return
+		}
+		t.overdue = report.Sooner(t.overdue, left)
+	}
+	t.leaving++
 }
 
 // count adds one node's pods.

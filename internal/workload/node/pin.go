@@ -62,13 +62,18 @@ func OnlyPin(a *corev1.Affinity) *corev1.Affinity {
 	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: pin(to)}}
 }
 
-// Daemon are the tolerations that pods have which belong to a node as long as it exists.
-// https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#taints-and-tolerations
-func Daemon(hostNetwork bool) []corev1.Toleration {
-	all := []corev1.Toleration{
+// Unanswering are the tolerations that keep a pod on a node that does not answer.
+func Unanswering() []corev1.Toleration {
+	return []corev1.Toleration{
 		{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute},
 		{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute},
 	}
+}
+
+// Daemon are the tolerations that pods have which belong to a node as long as it exists.
+// https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#taints-and-tolerations
+func Daemon(hostNetwork bool) []corev1.Toleration {
+	all := Unanswering()
 	refusing := []string{
 		corev1.TaintNodeDiskPressure, corev1.TaintNodeMemoryPressure, corev1.TaintNodePIDPressure, corev1.TaintNodeUnschedulable,
 	}
