@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -32,16 +34,60 @@ func (t *ensured) String() string {
 	return strings.ToLower(t.object.GetObjectKind().GroupVersionKind().Kind) + " " + t.object.GetName()
 }
 
-// Inject applies the object; where it is as it should be, the API server writes nothing.
+// Inject applies the object, unless it is as it should be: looking is cheaper for everybody than a write that changes nothing.
 func (t *ensured) Inject(ctx context.Context, _ []byte) (bool, error) {
+	have, ok := t.object.DeepCopyObject().(client.Object)
+	if !ok {
+		return false, fmt.Errorf("%T is no object", t.object)
+	}
+	err := t.client.Get(ctx, client.ObjectKeyFromObject(t.object), have)
+	if err == nil {
+		if same, err := says(have, t.object); err != nil || same {
+			return false, err
+		}
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("read it: %w", err)
+	}
 	body, err := json.Marshal(t.object)
 	if err != nil {
 		return false, fmt.Errorf("encode it: %w", err)
 	}
-	applied, ok := t.object.DeepCopyObject().(client.Object)
-	if !ok {
-		return false, fmt.Errorf("%T is no object", t.object)
-	}
 	patch := client.RawPatch(types.ApplyPatchType, body)
-	return absent(t.client.Patch(ctx, applied, patch, client.FieldOwner(fieldOwner), client.ForceOwnership))
+	return absent(t.client.Patch(ctx, have, patch, client.FieldOwner(fieldOwner), client.ForceOwnership))
+}
+
+// says reports whether an object says all that another one does. What it says beyond that, such as the API server's defaults,
+// an apply would not change either.
+func says(have, want client.Object) (bool, error) {
+	have.GetObjectKind().SetGroupVersionKind(want.GetObjectKind().GroupVersionKind()) // a client leaves it out
+	is, err := runtime.DefaultUnstructuredConverter.ToUnstructured(have)
+	if err != nil {
+		return false, fmt.Errorf("compare it: %w", err)
+	}
+	should, err := runtime.DefaultUnstructuredConverter.ToUnstructured(want)
+	if err != nil {
+		return false, fmt.Errorf("compare it: %w", err)
+	}
+	return within(should, is), nil
+}
+
+// within reports whether all of want is found in have. Lists must be alike: a condition more may turn a policy into its opposite.
+func within(want, have any) bool {
+	switch want := want.(type) {
+	case nil:
+		return true
+	case map[string]any:
+		fields, _ := have.(map[string]any)
+		for key, value := range want {
+			if !within(value, fields[key]) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		items, _ := have.([]any)
+		return slices.EqualFunc(want, items, within)
+	}
+	return want == have
 }

@@ -26,7 +26,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "holdfast_admission_duration_seconds",
 		Help:    "Duration of an admission or conversion, by hook and by outcome: allowed, denied or error.",
-		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		Buckets: []float64{.0001, .00025, .0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"hook", "outcome"})}
 	if err := reg.Register(m.duration); err != nil {
 		return nil, fmt.Errorf("register the metrics of the admission: %w", err)

@@ -278,11 +278,6 @@ func (p *process) serveAdmission(g *group, deps Deps, elected <-chan struct{}) e
 		return err
 	}
 	p.health.ready = append(p.health.ready, keeper.Ready)
-	for _, guard := range deps.guards.gate.Guards {
-		if waits, ok := guard.(interface{ Ready() error }); ok {
-			p.health.ready = append(p.health.ready, waits.Ready) // a replica that does not know the limits yet would deny
-		}
-	}
 	// A guard that has not read its policies yet would refuse what another replica could decide.
 	for _, guard := range deps.guards.gate.Guards {
 		if g, ok := guard.(interface{ Ready() error }); ok {

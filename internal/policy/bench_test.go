@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"syscall"
@@ -10,7 +11,11 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 
 	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/testkit"
@@ -29,7 +34,7 @@ func BenchmarkPods(b *testing.B) {
 		b.Run(bench.name, func(b *testing.B) {
 			k := newKit(silent{bench.says})
 			handler := k.handler(b)
-			pod := testkit.Pod(func(p *corev1.Pod) { p.Name = "pod" })
+			pod := realistic()
 			bodies := make([][]byte, 512)
 			for i := range bodies {
 				p := pod.DeepCopy()
@@ -39,7 +44,7 @@ func BenchmarkPods(b *testing.B) {
 			b.ReportAllocs()
 			before := processorTime(b)
 			for i := 0; b.Loop(); i++ {
-				if code, got := ask(b, handler, "/guard/pods/delete", bodies[i%len(bodies)]); code != http.StatusOK || got == nil {
+				if code, got := ask(b, handler, "/guard/pods/delete", bodies[i%len(bodies)]); code != http.StatusOK || got.Result.Code == http.StatusBadRequest {
 					b.Fatal("no answer")
 				}
 				if i%1000 == 0 {
@@ -50,6 +55,46 @@ func BenchmarkPods(b *testing.B) {
 			b.ReportMetric(float64(b.N)/(processorTime(b)-before).Seconds(), "decisions/s/core")
 		})
 	}
+}
+
+// realistic is a pod as a cluster has it: with what its containers are told, what its node reported, and who wrote what.
+func realistic() *corev1.Pod {
+	return testkit.Pod(func(p *corev1.Pod) {
+		p.Name, p.GenerateName = "pod", "web-5d4f8c7b9-"
+		p.Labels = map[string]string{"app": "web", "tier": "frontend", "pod-template-hash": "5d4f8c7b9"}
+		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-5d4f8c7b9", UID: "u", Controller: ptr.To(true)}}
+		for i := range 2 {
+			c := corev1.Container{
+				Name: fmt.Sprint("c", i), Image: "registry.example.com/shop/web:v1.2.3", Args: []string{"--port=8080", "--log-level=info"},
+				Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}},
+				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+					corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi"),
+				}},
+				VolumeMounts: []corev1.VolumeMount{{Name: "config", MountPath: "/etc/web"}, {Name: "token", MountPath: "/var/run/secrets"}},
+			}
+			for j := range 10 {
+				c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprint("SETTING_", j), Value: "some value of a setting"})
+			}
+			probe := &corev1.Probe{PeriodSeconds: 10, ProbeHandler: corev1.ProbeHandler{
+				HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("http"), Scheme: corev1.URISchemeHTTP},
+			}}
+			c.ReadinessProbe, c.LivenessProbe = probe, probe
+			p.Spec.Containers = append(p.Spec.Containers, c)
+			p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, corev1.ContainerStatus{
+				Name: c.Name, Image: c.Image, ImageID: c.Image + "@sha256:0123456789abcdef", ContainerID: "containerd://0123456789abcdef", Ready: true,
+				State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(testkit.Epoch)}},
+			})
+		}
+		for _, name := range []string{"config", "token"} {
+			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+				ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}},
+			}})
+		}
+		text, _ := json.Marshal(p) // what a manager wrote is about as long as that
+		p.ManagedFields = []metav1.ManagedFieldsEntry{
+			{Manager: "kube-controller-manager", Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: text}},
+		}
+	})
 }
 
 // processorTime is what this process has used of the processors.

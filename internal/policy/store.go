@@ -40,6 +40,9 @@ type Store struct {
 	namespace string
 	// at is the page that was written last; -1: not looked for yet.
 	at int
+	// last is that page as our own last write left it, so that it need not be read to be written on. Should another replica
+	// have written since, the next write is refused, and the page is read.
+	last *page
 }
 
 // NewStore makes the store in a namespace. Only one goroutine may use it at a time.
@@ -47,11 +50,12 @@ func NewStore(c client.Client, namespace string) *Store {
 	return &Store{client: c, namespace: namespace, at: -1}
 }
 
-// page is one ConfigMap of the ring.
+// page is one ConfigMap of the ring, with its n decisions as lines of JSON: they are only decoded to be looked at.
 type page struct {
-	config    *corev1.ConfigMap
-	sequence  int64
-	decisions []Decision
+	config   *corev1.ConfigMap
+	sequence int64
+	lines    []byte
+	n        int
 }
 
 // Append writes decisions down, in one write as a rule.
@@ -61,8 +65,8 @@ func (s *Store) Append(ctx context.Context, decisions []Decision) error {
 		if err != nil {
 			return err
 		}
-		n := min(pageSize-len(current.decisions), len(decisions))
-		err = s.write(ctx, current, slices.Concat(current.decisions, decisions[:n]))
+		n := min(pageSize-current.n, len(decisions))
+		err = s.write(ctx, current, decisions[:n])
 		switch {
 		case err == nil:
 			decisions, conflicts = decisions[n:], 0
@@ -79,11 +83,14 @@ func (s *Store) Append(ctx context.Context, decisions []Decision) error {
 }
 
 // current is the page to write on: one with room, emptied if it was the oldest.
-func (s *Store) current(ctx context.Context) (page, error) {
+func (s *Store) current(ctx context.Context) (*page, error) {
+	if s.last != nil && s.last.n < pageSize {
+		return s.last, nil
+	}
 	if s.at < 0 {
 		all, err := readAll(ctx, s.client, s.namespace)
 		if err != nil {
-			return page{}, err
+			return nil, err
 		}
 		s.at = 0
 		for i := range all {
@@ -94,24 +101,34 @@ func (s *Store) current(ctx context.Context) (page, error) {
 	}
 	for range pages + 1 {
 		here, err := readPage(ctx, s.client, s.namespace, s.at)
-		if err != nil || len(here.decisions) < pageSize {
+		if err != nil || here.n < pageSize {
 			return here, err
 		}
 		s.at = (s.at + 1) % pages
 		next, err := readPage(ctx, s.client, s.namespace, s.at)
 		if err != nil {
-			return page{}, err
+			return nil, err
 		}
 		if next.sequence <= here.sequence {
-			next.decisions, next.sequence = nil, here.sequence+1
+			next.lines, next.n, next.sequence = nil, 0, here.sequence+1
 			return next, nil
 		}
 	}
-	return page{}, errors.New("find a page for the decisions: every page is full and none is the oldest")
+	return nil, errors.New("find a page for the decisions: every page is full and none is the oldest")
 }
 
-func (s *Store) write(ctx context.Context, p page, decisions []Decision) error {
-	text, err := pack(decisions)
+// write adds decisions to a page.
+func (s *Store) write(ctx context.Context, p *page, decisions []Decision) error {
+	s.last = nil     // until the write is known to be made
+	lines := p.lines // nobody else uses what is behind them
+	for i := range decisions {
+		line, err := json.Marshal(decisions[i])
+		if err != nil {
+			return fmt.Errorf("encode a decision: %w", err)
+		}
+		lines = append(append(lines, line...), '\n')
+	}
+	text, err := pack(lines)
 	if err != nil {
 		return err
 	}
@@ -120,9 +137,16 @@ func (s *Store) write(ctx context.Context, p page, decisions []Decision) error {
 	config.Labels = map[string]string{labelPage: "true", "app.kubernetes.io/managed-by": "holdfast", "app.kubernetes.io/name": "holdfast"}
 	config.Annotations = map[string]string{annotationNumber: strconv.FormatInt(p.sequence, 10)}
 	if config.ResourceVersion == "" {
-		return s.client.Create(ctx, config) //nolint:wrapcheck // the caller names the ConfigMap
+		err = s.client.Create(ctx, config)
+	} else {
+		err = s.client.Update(ctx, config)
 	}
-	return s.client.Update(ctx, config) //nolint:wrapcheck // the caller names the ConfigMap
+	if err != nil {
+		return err //nolint:wrapcheck // the caller names the ConfigMap
+	}
+	config.BinaryData = nil // the lines say the same
+	s.last = &page{config: config, sequence: p.sequence, lines: lines, n: p.n + len(decisions)}
+	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -146,14 +170,14 @@ func Read(ctx context.Context, from client.Reader, namespace string) ([]Decision
 	}
 	var decisions []Decision
 	for _, p := range all {
-		decisions = append(decisions, p.decisions...)
+		decisions = p.decode(decisions)
 	}
 	slices.SortStableFunc(decisions, func(a, b Decision) int { return b.Time.Compare(a.Time) })
 	return decisions, nil
 }
 
-func readAll(ctx context.Context, from client.Reader, namespace string) ([]page, error) {
-	all := make([]page, pages)
+func readAll(ctx context.Context, from client.Reader, namespace string) ([]*page, error) {
+	all := make([]*page, pages)
 	for i := range all {
 		var err error
 		if all[i], err = readPage(ctx, from, namespace, i); err != nil {
@@ -164,56 +188,61 @@ func readAll(ctx context.Context, from client.Reader, namespace string) ([]page,
 }
 
 // readPage reads a page; one that does not exist is empty.
-func readPage(ctx context.Context, from client.Reader, namespace string, i int) (page, error) {
+func readPage(ctx context.Context, from client.Reader, namespace string, i int) (*page, error) {
 	config := &corev1.ConfigMap{}
 	err := from.Get(ctx, client.ObjectKey{Namespace: namespace, Name: pageName(i)}, config)
 	if apierrors.IsNotFound(err) {
-		return page{config: &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pageName(i)}}}, nil
+		return &page{config: &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pageName(i)}}}, nil
 	}
 	if err != nil {
-		return page{}, fmt.Errorf("read the decisions in ConfigMap %s/%s: %w", namespace, pageName(i), err)
+		return nil, fmt.Errorf("read the decisions in ConfigMap %s/%s: %w", namespace, pageName(i), err)
 	}
-	p := page{config: config}
+	p := &page{config: config}
 	// Somebody's rubbish counts as an empty page, and is written over.
 	p.sequence, _ = strconv.ParseInt(config.Annotations[annotationNumber], 10, 64)
-	p.decisions, _ = unpack(config.BinaryData[keyDecisions])
+	p.lines, p.n = unpack(config.BinaryData[keyDecisions])
 	return p, nil
 }
 
-func pack(decisions []Decision) ([]byte, error) {
-	var out bytes.Buffer
-	zip := gzip.NewWriter(&out)
-	encoder := json.NewEncoder(zip)
-	for i := range decisions {
-		if err := encoder.Encode(decisions[i]); err != nil {
-			return nil, fmt.Errorf("encode a decision: %w", err)
+// decode appends the page's decisions.
+func (p *page) decode(to []Decision) []Decision {
+	for line := range bytes.Lines(p.lines) {
+		var d Decision
+		if json.Unmarshal(line, &d) == nil {
+			to = append(to, d)
 		}
 	}
-	if err := zip.Close(); err != nil {
+	return to
+}
+
+// pack compresses quickly: it is done every few seconds, beside decisions that somebody waits for.
+func pack(lines []byte) ([]byte, error) {
+	var out bytes.Buffer
+	zip, err := gzip.NewWriterLevel(&out, gzip.BestSpeed)
+	if err == nil {
+		_, err = zip.Write(lines)
+	}
+	if err == nil {
+		err = zip.Close()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("compress the decisions: %w", err)
 	}
 	return out.Bytes(), nil
 }
 
-// unpack reads as much as can be read.
-func unpack(text []byte) ([]Decision, error) {
-	if len(text) == 0 {
-		return nil, nil
-	}
+// unpack reads as many lines as can be read, and counts them.
+func unpack(text []byte) (lines []byte, n int) {
 	zip, err := gzip.NewReader(bytes.NewReader(text))
 	if err != nil {
-		return nil, fmt.Errorf("decompress the decisions: %w", err)
+		return nil, 0
 	}
-	decoder := json.NewDecoder(io.LimitReader(zip, maxPageSize))
-	var decisions []Decision
-	for len(decisions) < pageSize {
-		var d Decision
-		if err := decoder.Decode(&d); errors.Is(err, io.EOF) {
-			return decisions, nil
-		} else if err != nil {
-			return decisions, fmt.Errorf("decode a decision: %w", err)
+	all, _ := io.ReadAll(io.LimitReader(zip, maxPageSize)) // what is whole of it
+	for line := range bytes.Lines(all) {
+		if n == pageSize || !json.Valid(line) {
+			break
 		}
-		decisions = append(decisions, d)
+		lines, n = all[:len(lines)+len(line)], n+1
 	}
-	return decisions, nil
+	return lines, n
 }

@@ -29,7 +29,7 @@ func (n *notes) add(d v1alpha1.DeletionDecision, now time.Time) {
 		n.since = now
 	}
 	n.denied++
-	n.recent = remember(n.recent, d)
+	n.recent = recall(n.recent, d)
 }
 
 // back puts notes that could not be written before those that came since.
@@ -46,18 +46,19 @@ func (n *notes) back(earlier notes) {
 	n.recent = recent
 }
 
-// remember puts a decision first. One of the same user about the same workload goes: a script that tries a thousand times
-// must not push all others out.
+// remember is the list with a decision before all others; the list itself stays as it is, since ledgers share it.
 func remember(all []v1alpha1.DeletionDecision, d v1alpha1.DeletionDecision) []v1alpha1.DeletionDecision {
-	kept := make([]v1alpha1.DeletionDecision, 1, flow.MaxRecent)
-	kept[0] = d
-	for _, other := range all {
-		same := other.User == d.User && other.Outcome == d.Outcome && other.Workload == d.Workload && (d.Workload != "" || other.Pod == d.Pod)
-		if !same && len(kept) < flow.MaxRecent {
-			kept = append(kept, other)
-		}
-	}
-	return kept
+	return recall(append(make([]v1alpha1.DeletionDecision, 0, flow.MaxRecent+1), all...), d)
+}
+
+// recall puts a decision first, in place. One of the same user about the same workload goes: a script that tries a thousand
+// times must not push all others out.
+func recall(all []v1alpha1.DeletionDecision, d v1alpha1.DeletionDecision) []v1alpha1.DeletionDecision {
+	all = slices.DeleteFunc(all, func(other v1alpha1.DeletionDecision) bool {
+		return other.User == d.User && other.Outcome == d.Outcome && other.Workload == d.Workload && (d.Workload != "" || other.Pod == d.Pod)
+	})
+	all = slices.Insert(all, 0, d)
+	return all[:min(len(all), flow.MaxRecent)]
 }
 
 // told completes what is told of a decision.
