@@ -25,21 +25,28 @@ type Env struct {
 	Scheme *runtime.Scheme
 }
 
-// sharedEnv is the one environment of a test binary; see sharedServer.
-var sharedEnv = sync.OnceValues(newEnv) //nolint:gochecknoglobals // set once, never changed
+// cleanLimit is how long a clean-up may take.
+const cleanLimit = 20 * time.Second
+
+// sharedEnv is the one environment of a test binary; see sharedServer. The test that asks first makes it.
+var sharedEnv struct { //nolint:gochecknoglobals // set once, never changed
+	once sync.Once
+	env  *Env
+	err  error
+}
 
 // APIServer returns the API server shared by all tests of the binary, starting it on first use. It ends with the process.
 func APIServer(t testing.TB) *Env {
 	t.Helper()
-	env, err := sharedEnv()
-	if err != nil {
-		t.Fatalf("the API server for tests: %v", err)
+	sharedEnv.once.Do(func() { sharedEnv.env, sharedEnv.err = newEnv(t.Context()) })
+	if sharedEnv.err != nil {
+		t.Fatalf("the API server for tests: %v", sharedEnv.err)
 	}
-	return env
+	return sharedEnv.env
 }
 
 // newEnv starts the server, makes a client for it and installs our kinds.
-func newEnv() (*Env, error) {
+func newEnv(ctx context.Context) (*Env, error) {
 	server, err := sharedServer()
 	if err != nil {
 		return nil, err
@@ -54,7 +61,7 @@ func newEnv() (*Env, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	if err := installKinds(ctx, live); err != nil {
 		return nil, err
@@ -82,7 +89,7 @@ func (e *Env) Namespace(t testing.TB) string {
 // The namespace itself stays behind, terminating: removing it is the work of a controller that is not there.
 func (e *Env) empty(t testing.TB, namespace string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second) // the test's own context has ended
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), cleanLimit) // the test's own context has ended
 	defer cancel()
 	for _, list := range disposable() {
 		if err := e.Client.List(ctx, list, client.InNamespace(namespace)); err != nil {

@@ -12,9 +12,11 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // Fault is what goes wrong at one write.
@@ -68,6 +70,19 @@ func (f *Faults) Config(config *rest.Config) *rest.Config {
 	wrapped := rest.CopyConfig(config)
 	wrapped.Wrap(func(next http.RoundTripper) http.RoundTripper { return &faultyTransport{faults: f, next: next} })
 	return wrapped
+}
+
+// Through returns a client that writes through f; nil: straight to the server.
+func (e *Env) Through(t testing.TB, f *Faults) client.Client {
+	t.Helper()
+	if f == nil {
+		return e.Client
+	}
+	faulty, err := client.New(f.Config(e.Config), client.Options{Scheme: e.Scheme})
+	if err != nil {
+		t.Fatalf("make a client with faults: %v", err)
+	}
+	return faulty
 }
 
 // Writes lists the writes that were tried so far, each as "VERB path".

@@ -5,17 +5,18 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-// Stepper is a clock that a test moves; k8s.io/utils/clock/testing has one.
-type Stepper interface{ Step(d time.Duration) }
+	testclock "k8s.io/utils/clock/testing"
+)
 
 // Harness lives through a Scenario: it lets a controller, the pretended nodes and the clock take turns until the workload
 // has come to its end, and replaces a controller that Faults has killed by a new one that remembers nothing.
 type Harness struct {
 	// New starts a controller with an empty memory and returns its pass. Called once, and after each kill.
 	New func() func(ctx context.Context) error
-	// Kubelet pretends the nodes.
+	// Each is called after each pass, to look, or to do what others than the nodes do. Optional.
+	Each func()
+	// Kubelet pretends the nodes. Optional.
 	Kubelet *Kubelet
 	// Oracle watches the limits. Optional.
 	Oracle *Oracle
@@ -25,7 +26,7 @@ type Harness struct {
 	// whenever nothing moves, since no cache stays behind for ever, and when a new controller starts, which lists anew.
 	Lag *LagCache
 	// Clock moves by Tick in each round. Optional.
-	Clock Stepper
+	Clock *testclock.FakeClock
 	// Tick is how far; zero means one second.
 	Tick time.Duration
 	// Rounds is how many rounds it may take; zero means 200.
@@ -79,8 +80,15 @@ func (h *Harness) Pass(t testing.TB) error {
 	} else if h.Lag != nil {
 		h.must(t, h.Lag.Refresh(ctx))
 	}
-	return h.pass(ctx)
+	err := h.pass(ctx)
+	if h.Each != nil {
+		h.Each()
+	}
+	return err
 }
+
+// Restart throws the controller away: the next pass is that of a new one, which remembers nothing.
+func (h *Harness) Restart() { h.pass = nil }
 
 // round lets everybody act once, and reports whether anything moved.
 func (h *Harness) round(t testing.TB) bool {
@@ -93,8 +101,12 @@ func (h *Harness) round(t testing.TB) bool {
 	if h.Oracle != nil {
 		h.must(t, h.Oracle.Sync(t.Context()))
 	}
-	made, stepErr := h.Kubelet.Step(t.Context())
-	h.must(t, stepErr)
+	made := 0
+	if h.Kubelet != nil {
+		var stepErr error
+		made, stepErr = h.Kubelet.Step(t.Context())
+		h.must(t, stepErr)
+	}
 	if h.Clock != nil {
 		tick := h.Tick
 		if tick == 0 {

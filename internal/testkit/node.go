@@ -3,7 +3,6 @@ package testkit
 import (
 	"context"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,7 +18,7 @@ func (e *Env) Node(t testing.TB, name string, labels map[string]string, override
 		t.Fatalf("make node %s: %v", name, err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second) // the test's own context has ended
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), cleanLimit) // the test's own context has ended
 		defer cancel()
 		if err := client.IgnoreNotFound(e.Client.Delete(ctx, node)); err != nil {
 			t.Logf("delete node %s: %v", name, err)

@@ -1,7 +1,6 @@
 package advancedcronjob_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,10 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
-	testclock "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/apps/advancedcronjob"
@@ -26,13 +23,8 @@ import (
 
 // world is one AdvancedCronJob on a real API server, whose jobs end when the test says so, and whose clock the test moves.
 type world struct {
-	t      *testing.T
-	env    *testkit.Env
-	key    client.ObjectKey
-	cache  *testkit.LagCache
-	clock  *testclock.FakeClock
-	faults *testkit.Faults
-	frame  *reconcile.Frame[*appsv1beta1.AdvancedCronJob]
+	*testkit.World[*appsv1beta1.AdvancedCronJob]
+
 	events *record.FakeRecorder
 	// made are all jobs there ever were: by the time that they stand for, their uids.
 	made map[string]map[types.UID]bool
@@ -62,26 +54,26 @@ func cronJob(line string, overrides ...func(*appsv1beta1.AdvancedCronJob)) *apps
 // newWorld begins at a moment, up to which everything is settled.
 func newWorld(t *testing.T, acj *appsv1beta1.AdvancedCronJob, begin string, faults *testkit.Faults) *world {
 	t.Helper()
-	env := testkit.APIServer(t)
-	acj.Namespace = env.Namespace(t)
-	advancedcronjob.Default(acj)
-	if err := env.Client.Create(t.Context(), acj); err != nil {
-		t.Fatal(err)
-	}
 	w := &world{
-		t: t, env: env, key: client.ObjectKeyFromObject(acj), faults: faults, events: record.NewFakeRecorder(1000),
-		clock: testclock.NewFakeClock(moment(t, begin)), made: map[string]map[types.UID]bool{},
+		World: testkit.NewWorld[*appsv1beta1.AdvancedCronJob](
+			t, faults, &batchv1.Job{}, &appsv1beta1.BroadcastJob{}, &appsv1beta1.AdvancedCronJob{}),
+		events: record.NewFakeRecorder(1000), made: map[string]map[types.UID]bool{},
 	}
-	acj.Status.SettledTime = ptr.To(metav1.NewTime(moment(t, begin)))
-	if err := env.Client.Status().Update(t.Context(), acj); err != nil {
+	w.Events, w.Each = w.events, w.look
+	w.Clock.SetTime(moment(t, begin))
+	advancedcronjob.Default(acj)
+	w.Create(acj)
+	acj.Status.SettledTime = ptr.To(metav1.NewTime(w.Clock.Now()))
+	if err := w.Env.Client.Status().Update(t.Context(), acj); err != nil {
 		t.Fatal(err)
 	}
-	w.cache = testkit.NewLagCache(t, env, acj.Namespace, &batchv1.Job{}, &appsv1beta1.BroadcastJob{}, &appsv1beta1.AdvancedCronJob{})
-	w.restart()
+	w.Runs(func(c client.Client) reconcile.Room[*appsv1beta1.AdvancedCronJob] {
+		return advancedcronjob.New(advancedcronjob.Deps{Client: c, Live: w.Env.Client, Clock: w.Clock})
+	})
 	return w
 }
 
-func moment(t *testing.T, text string) time.Time {
+func moment(t testing.TB, text string) time.Time {
 	t.Helper()
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
@@ -90,59 +82,23 @@ func moment(t *testing.T, text string) time.Time {
 	return at
 }
 
-// restart replaces the controller by one that remembers nothing.
-func (w *world) restart() {
-	w.t.Helper()
-	c := client.Client(w.env.Client)
-	if w.faults != nil {
-		faulty, err := client.New(w.faults.Config(w.env.Config), client.Options{Scheme: w.env.Scheme})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		c = faulty
-	}
-	if err := w.cache.CatchUp(w.t.Context()); err != nil {
-		w.t.Fatal(err)
-	}
-	room := advancedcronjob.New(advancedcronjob.Deps{Client: w.cache.Client(c), Live: w.env.Client, Clock: w.clock})
-	w.frame = reconcile.New(w.cache.Client(c), room, reconcile.Options{
-		Name: "advancedcronjob", Clock: w.clock, StatusInterval: -1, Recorder: w.events,
-	})
-}
-
-func (w *world) pass() (ctrl.Result, error) {
-	w.t.Helper()
-	if err := w.cache.Refresh(w.t.Context()); err != nil {
-		w.t.Fatal(err)
-	}
-	result, err := w.frame.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: w.key})
-	w.look()
-	return result, err
-}
-
 // settle makes passes until nothing fails and nothing is due at once.
 func (w *world) settle() time.Duration {
-	w.t.Helper()
+	w.T.Helper()
 	var last error
 	for range 20 {
 		before := w.describe()
-		result, err := w.pass()
-		if last = err; err != nil && w.faults != nil && w.faults.Dead() {
-			w.faults.Revive()
-			w.restart()
-			continue
-		}
-		if err == nil && w.describe() == before {
-			return result.RequeueAfter
+		if last = w.Pass(w.T); last == nil && w.describe() == before {
+			return w.Result.RequeueAfter
 		}
 	}
-	w.t.Fatalf("it never came to rest: %v\n%s", last, w.describe())
+	w.T.Fatalf("it never came to rest: %v\n%s", last, w.describe())
 	return 0
 }
 
 // look remembers the jobs that there are.
 func (w *world) look() {
-	w.t.Helper()
+	w.T.Helper()
 	now := 0
 	for _, j := range w.jobs() {
 		at := j.Annotations[appsv1beta1.ScheduledAt]
@@ -158,37 +114,17 @@ func (w *world) look() {
 }
 
 func (w *world) jobs() []batchv1.Job {
-	w.t.Helper()
+	w.T.Helper()
 	var list batchv1.JobList
-	if err := w.env.Client.List(w.t.Context(), &list, client.InNamespace(w.key.Namespace)); err != nil {
-		w.t.Fatal(err)
+	if err := w.Env.Client.List(w.T.Context(), &list, client.InNamespace(w.Namespace)); err != nil {
+		w.T.Fatal(err)
 	}
 	return list.Items
 }
 
-func (w *world) get() *appsv1beta1.AdvancedCronJob {
-	w.t.Helper()
-	var acj appsv1beta1.AdvancedCronJob
-	if err := w.env.Client.Get(w.t.Context(), w.key, &acj); err != nil {
-		w.t.Fatal(err)
-	}
-	return &acj
-}
-
-// change edits the spec.
-func (w *world) change(edit func(*appsv1beta1.AdvancedCronJob)) {
-	w.t.Helper()
-	acj := w.get()
-	edit(acj)
-	acj.Generation++
-	if err := w.env.Client.Update(w.t.Context(), acj); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
 // end lets every job that runs end.
 func (w *world) end(how batchv1.JobConditionType) {
-	w.t.Helper()
+	w.T.Helper()
 	for _, j := range w.jobs() {
 		if len(j.Status.Conditions) > 0 {
 			continue
@@ -204,8 +140,8 @@ func (w *world) end(how batchv1.JobConditionType) {
 		} else {
 			j.Status.Conditions = []condition{{Type: batchv1.JobFailureTarget, Status: corev1.ConditionTrue}, {Type: how, Status: corev1.ConditionTrue}}
 		}
-		if err := w.env.Client.Status().Update(w.t.Context(), &j); err != nil {
-			w.t.Fatal(err)
+		if err := w.Env.Client.Status().Update(w.T.Context(), &j); err != nil {
+			w.T.Fatal(err)
 		}
 	}
 }
@@ -230,7 +166,7 @@ func (w *world) describe() string {
 		all = append(all, fmt.Sprintf("%s %v", j.Name, len(j.Status.Conditions) > 0))
 	}
 	slices.Sort(all)
-	return fmt.Sprintf("%+v\n%s", w.get().Status, strings.Join(all, "; "))
+	return fmt.Sprintf("%+v\n%s", w.Get().Status, strings.Join(all, "; "))
 }
 
 // published drains the events.
@@ -248,17 +184,17 @@ func (w *world) published() string {
 
 // through moves the clock to an end, as the controller itself asks to be woken; every job ends at once.
 func (w *world) through(end string) {
-	w.t.Helper()
-	for limit := 0; w.clock.Now().Before(moment(w.t, end)); limit++ {
+	w.T.Helper()
+	for limit := 0; w.Clock.Now().Before(moment(w.T, end)); limit++ {
 		if limit > 3000 {
-			w.t.Fatalf("it is woken too often: %s", w.describe())
+			w.T.Fatalf("it is woken too often: %s", w.describe())
 		}
 		again := w.settle()
 		w.end(batchv1.JobComplete)
 		if again <= 0 {
-			w.t.Fatalf("it does not ask to be woken: %s", w.describe())
+			w.T.Fatalf("it does not ask to be woken: %s", w.describe())
 		}
-		w.clock.Step(again)
+		w.Clock.Step(again)
 	}
 }
 
@@ -297,8 +233,8 @@ func TestAwayForAnHour(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cronJob("*/10 * * * *"), "2030-05-01T08:55:00Z", nil)
 	w.through("2030-05-01T09:05:00Z")
-	w.clock.SetTime(moment(t, "2030-05-01T10:07:00Z"))
-	w.restart()
+	w.Clock.SetTime(moment(t, "2030-05-01T10:07:00Z"))
+	w.Restart()
 	if events := w.published(); strings.Contains(events, "MissedSchedule") {
 		t.Errorf("nothing was missed yet: %s", events)
 	}
@@ -309,7 +245,7 @@ func TestAwayForAnHour(t *testing.T) {
 	if events := w.published(); !strings.Contains(events, "5 times passed without a job; only the last, 2030-05-01T10:00:00Z") {
 		t.Errorf("the user is not told: %s", events)
 	}
-	s := w.get().Status
+	s := w.Get().Status
 	if got := s.NextScheduleTime.UTC().Format("15:04"); got != "10:10" || len(s.Active) != 1 || s.LastScheduleTime.UTC().Hour() != 10 {
 		t.Errorf("next at %s, status %+v", got, s)
 	}
@@ -318,7 +254,7 @@ func TestAwayForAnHour(t *testing.T) {
 func TestAJobIsWhatTheTemplateSays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cronJob("0 * * * *"), "2030-05-01T08:55:00Z", nil)
-	w.clock.SetTime(moment(t, "2030-05-01T09:00:00Z"))
+	w.Clock.SetTime(moment(t, "2030-05-01T09:00:00Z"))
 	w.settle()
 	jobs := w.jobs()
 	if len(jobs) != 1 {
@@ -326,16 +262,16 @@ func TestAJobIsWhatTheTemplateSays(t *testing.T) {
 	}
 	j := jobs[0]
 	if j.Name != "night-1903856400" || j.Labels["app"] != "night" || j.Annotations["note"] != "x" ||
-		j.Annotations[appsv1beta1.ScheduledAt] != "2030-05-01T09:00:00Z" || !metav1.IsControlledBy(&j, w.get()) {
+		j.Annotations[appsv1beta1.ScheduledAt] != "2030-05-01T09:00:00Z" || !metav1.IsControlledBy(&j, w.Get()) {
 		t.Errorf("got %+v", j.ObjectMeta)
 	}
-	s := w.get().Status
+	s := w.Get().Status
 	if s.Type != "Job" || len(s.Active) != 1 || s.Active[0].UID != j.UID || s.Active[0].Kind != "Job" || s.Active[0].APIVersion != "batch/v1" {
 		t.Errorf("got %+v", s)
 	}
 	w.end(batchv1.JobFailed)
 	w.settle()
-	if s := w.get().Status; len(s.Active) != 0 {
+	if s := w.Get().Status; len(s.Active) != 0 {
 		t.Errorf("it ended, but is active: %+v", s)
 	}
 	if events := w.published(); !strings.Contains(events, "Warning SawCompletedJob Job night-1903856400 has ended: Failed") {
@@ -360,12 +296,12 @@ func TestConcurrency(t *testing.T) {
 			w := newWorld(t, acj, "2030-05-01T08:55:00Z", nil)
 			for range 14 {
 				w.settle()
-				w.clock.Step(10 * time.Minute)
+				w.Clock.Step(10 * time.Minute)
 			}
 			if got := w.times(); got != test.want || w.atOnce != test.atOnce {
 				t.Errorf("jobs of %s, %d at once; want %s, %d at once", got, w.atOnce, test.want, test.atOnce)
 			}
-			held := w.get().Status.Held
+			held := w.Get().Status.Held
 			if test.policy != "Forbid" {
 				if len(held) > 0 {
 					t.Errorf("held: %+v", held)
@@ -387,13 +323,13 @@ func TestConcurrency(t *testing.T) {
 func TestPauseAndResume(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cronJob("0 * * * *", func(acj *appsv1beta1.AdvancedCronJob) { acj.Spec.Paused = ptr.To(true) }), "2030-05-01T08:55:00Z", nil)
-	w.clock.SetTime(moment(t, "2030-05-01T11:30:00Z"))
+	w.Clock.SetTime(moment(t, "2030-05-01T11:30:00Z"))
 	w.settle()
-	s := w.get().Status
+	s := w.Get().Status
 	if w.times() != "" || s.NextScheduleTime != nil || len(s.Held) != 1 || s.Held[0].Reason != "Paused" {
 		t.Errorf("jobs of %s, status %+v", w.times(), s)
 	}
-	w.change(func(acj *appsv1beta1.AdvancedCronJob) { acj.Spec.Paused = nil })
+	w.Change(func(acj *appsv1beta1.AdvancedCronJob) { acj.Spec.Paused = nil })
 	w.settle()
 	if got := w.times(); got != "2030-05-01T11:00" {
 		t.Errorf("jobs of %q, want that of the last time", got)
@@ -404,7 +340,7 @@ func TestAnotherScheduleDoesNotLookBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cronJob("0 3 * * *"), "2030-05-01T02:55:00Z", nil)
 	w.through("2030-05-01T10:20:00Z")
-	w.change(func(acj *appsv1beta1.AdvancedCronJob) { acj.Spec.Schedule = "0 * * * *" })
+	w.Change(func(acj *appsv1beta1.AdvancedCronJob) { acj.Spec.Schedule = "0 * * * *" })
 	w.through("2030-05-01T11:10:00Z")
 	if got, want := w.times(), "2030-05-01T03:00, 2030-05-01T11:00"; got != want {
 		t.Errorf("jobs of %s, want %s", got, want)
@@ -431,22 +367,22 @@ func TestBroadcastJob(t *testing.T) {
 		}}
 	})
 	w := newWorld(t, acj, "2030-05-01T08:55:00Z", nil)
-	w.clock.SetTime(moment(t, "2030-05-01T09:00:00Z"))
+	w.Clock.SetTime(moment(t, "2030-05-01T09:00:00Z"))
 	w.settle()
 	var job appsv1beta1.BroadcastJob
-	if err := w.env.Client.Get(t.Context(), client.ObjectKey{Namespace: w.key.Namespace, Name: "night-1903856400"}, &job); err != nil {
+	if err := w.Env.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "night-1903856400"}, &job); err != nil {
 		t.Fatal(err)
 	}
-	s := w.get().Status
+	s := w.Get().Status
 	if job.Labels["app"] != "night" || s.Type != "BroadcastJob" || len(s.Active) != 1 || s.Active[0].APIVersion != "apps.kruise.io/v1beta1" {
 		t.Errorf("got %+v, status %+v", job.ObjectMeta, s)
 	}
 	job.Status.Conditions = []appsv1beta1.JobCondition{{Type: appsv1beta1.JobComplete, Status: corev1.ConditionTrue}}
-	if err := w.env.Client.Status().Update(t.Context(), &job); err != nil {
+	if err := w.Env.Client.Status().Update(t.Context(), &job); err != nil {
 		t.Fatal(err)
 	}
 	w.settle()
-	if s := w.get().Status; len(s.Active) != 0 {
+	if s := w.Get().Status; len(s.Active) != 0 {
 		t.Errorf("it ended, but is active: %+v", s)
 	}
 }
@@ -460,11 +396,11 @@ func TestAKindThatIsNotServed(t *testing.T) {
 		}}
 	})
 	w := newWorld(t, acj, "2030-05-01T08:55:00Z", nil)
-	w.clock.SetTime(moment(t, "2030-05-01T09:00:00Z"))
+	w.Clock.SetTime(moment(t, "2030-05-01T09:00:00Z"))
 	if again := w.settle(); again != time.Minute {
 		t.Errorf("it looks again in %s", again)
 	}
-	c := condition(w.get(), "Stalled")
+	c := condition(w.Get(), "Stalled")
 	if c.Status != "True" || !strings.Contains(c.Message, "does not serve that kind: install its CustomResourceDefinition") {
 		t.Errorf("got %+v", c)
 	}
@@ -488,17 +424,17 @@ func TestWhatCannotBeStarted(t *testing.T) {
 		want    string
 	}{
 		{"a line that never fires", func(w *world) {
-			w.change(func(acj *appsv1beta1.AdvancedCronJob) { acj.Spec.Schedule = "0 0 30 2 *" })
+			w.Change(func(acj *appsv1beta1.AdvancedCronJob) { acj.Spec.Schedule = "0 0 30 2 *" })
 		}, "Stalled", `spec.schedule "0 0 30 2 *": it never fires`},
 		{"a job that the API server refuses", func(w *world) {
-			w.change(func(acj *appsv1beta1.AdvancedCronJob) {
+			w.Change(func(acj *appsv1beta1.AdvancedCronJob) {
 				acj.Spec.Template.JobTemplate.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyAlways
 			})
 		}, "Stalled", `spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"`},
 		{"a name that somebody else has", func(w *world) {
-			j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: w.key.Namespace, Name: "night-1903856400"}, Spec: batchv1.JobSpec{Template: podTemplate()}}
-			if err := w.env.Client.Create(context.Background(), j); err != nil {
-				w.t.Fatal(err)
+			j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "night-1903856400"}, Spec: batchv1.JobSpec{Template: podTemplate()}}
+			if err := w.Env.Client.Create(w.T.Context(), j); err != nil {
+				w.T.Fatal(err)
 			}
 		}, "Reconciling", "an object of that name exists and belongs to somebody else"},
 	} {
@@ -506,12 +442,12 @@ func TestWhatCannotBeStarted(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, cronJob("0 * * * *"), "2030-05-01T08:55:00Z", nil)
 			test.prepare(w)
-			w.clock.SetTime(moment(t, "2030-05-01T09:00:00Z"))
+			w.Clock.SetTime(moment(t, "2030-05-01T09:00:00Z"))
 			for range 2 {
-				_, _ = w.pass() // its error is in the condition
+				_ = w.Pass(t) // its error is in the condition
 			}
-			if c := condition(w.get(), test.kind); c.Status != "True" || !strings.Contains(c.Message, test.want) {
-				t.Errorf("got %+v, want %s: %s\n%+v", c, test.kind, test.want, w.get().Status)
+			if c := condition(w.Get(), test.kind); c.Status != "True" || !strings.Contains(c.Message, test.want) {
+				t.Errorf("got %+v, want %s: %s\n%+v", c, test.kind, test.want, w.Get().Status)
 			}
 		})
 	}
@@ -526,9 +462,9 @@ func life(policy appsv1beta1.ConcurrencyPolicy, behind int) testkit.Scenario {
 			acj.Spec.SuccessfulJobsHistoryLimit, acj.Spec.FailedJobsHistoryLimit = ptr.To[int32](0), ptr.To[int32](0)
 		})
 		w := newWorld(t, acj, "2030-05-01T08:55:00Z", f)
-		w.cache.Behind = behind
+		w.Lag.Behind = behind
 		for hour := range 4 {
-			w.clock.SetTime(moment(t, fmt.Sprintf("2030-05-01T%02d:00:01Z", 9+hour)))
+			w.Clock.SetTime(moment(t, fmt.Sprintf("2030-05-01T%02d:00:01Z", 9+hour)))
 			w.settle()
 			if hour%2 == 1 {
 				w.end(batchv1.JobComplete)
@@ -536,8 +472,8 @@ func life(policy appsv1beta1.ConcurrencyPolicy, behind int) testkit.Scenario {
 			}
 		}
 		f.Stop()
-		w.cache.Behind = 0
-		w.restart()
+		w.Lag.Behind = 0
+		w.Restart()
 		w.settle()
 		want := "2030-05-01T09:00, 2030-05-01T10:00, 2030-05-01T11:00, 2030-05-01T12:00"
 		if got := w.times(); got != want {
@@ -546,7 +482,7 @@ func life(policy appsv1beta1.ConcurrencyPolicy, behind int) testkit.Scenario {
 		if policy == appsv1beta1.ReplaceConcurrent && w.atOnce > 1 {
 			t.Errorf("%d jobs ran at once", w.atOnce)
 		}
-		if s := w.get().Status; len(s.Active) != 0 || s.LastScheduleTime.UTC().Hour() != 12 || condition(w.get(), "Ready").Status != "True" {
+		if s := w.Get().Status; len(s.Active) != 0 || s.LastScheduleTime.UTC().Hour() != 12 || condition(w.Get(), "Ready").Status != "True" {
 			t.Errorf("status %+v", s)
 		}
 		if left := w.jobs(); len(left) != 0 {

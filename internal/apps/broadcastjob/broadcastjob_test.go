@@ -1,21 +1,17 @@
 package broadcastjob_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	testclock "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/apps/broadcastjob"
@@ -28,13 +24,8 @@ type edit = func(job *appsv1beta1.BroadcastJob)
 
 // world is one BroadcastJob on a real API server, with Node objects of its own and pretended kubelets.
 type world struct {
-	testkit.Harness
+	*testkit.World[*appsv1beta1.BroadcastJob]
 
-	t     *testing.T
-	env   *testkit.Env
-	ns    string
-	clock *testclock.FakeClock
-	key   client.ObjectKey
 	// fate of a pod that runs, by its node: how it ends. A node without one lets it run on.
 	fate map[string]corev1.PodPhase
 	// most is the largest number of pods that ran at a time.
@@ -44,24 +35,15 @@ type world struct {
 // newWorld makes so many nodes, n0, n1 ..., whose pods succeed, and the job.
 func newWorld(t *testing.T, nodes int, faults *testkit.Faults, edits ...edit) *world {
 	t.Helper()
-	env := testkit.APIServer(t)
-	ns := env.Namespace(t)
-	w := &world{
-		t: t, env: env, ns: ns, clock: testclock.NewFakeClock(time.Now()), key: client.ObjectKey{Namespace: ns, Name: "scan"},
-		fate: map[string]corev1.PodPhase{},
-	}
+	w := &world{World: testkit.NewWorld[*appsv1beta1.BroadcastJob](t, faults), fate: map[string]corev1.PodPhase{}}
+	w.Index(workload.Index)
 	for i := range nodes {
 		w.join(i)
 	}
-	w.Kubelet = &testkit.Kubelet{Client: env.Client, Namespace: ns, Clock: w.clock}
-	w.Lag = testkit.NewLagCache(t, env, ns, &corev1.Pod{}, &corev1.PersistentVolumeClaim{}, &appsv1.ControllerRevision{})
-	if err := workload.Index(t.Context(), w.Lag); err != nil {
-		t.Fatal(err)
-	}
 	job := &appsv1beta1.BroadcastJob{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "scan"},
+		ObjectMeta: metav1.ObjectMeta{Name: "scan"},
 		Spec: appsv1beta1.BroadcastJobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
-			NodeSelector: map[string]string{"test": ns},
+			NodeSelector: map[string]string{"test": w.Namespace},
 			Containers:   []corev1.Container{{Name: "main", Image: "registry.local/scan:v1"}},
 		}}},
 	}
@@ -69,52 +51,32 @@ func newWorld(t *testing.T, nodes int, faults *testkit.Faults, edits ...edit) *w
 		change(job)
 	}
 	broadcastjob.Default(job)
-	if err := env.Client.Create(t.Context(), job); err != nil {
-		t.Fatal(err)
-	}
-	w.Faults, w.Clock, w.New = faults, w.clock, w.controller
+	w.Create(job)
+	w.Runs(func(c client.Client) reconcile.Room[*appsv1beta1.BroadcastJob] {
+		return broadcastjob.New(workload.Deps{Client: c, Live: w.Env.Client, Position: w.Lag, Clock: w.Clock})
+	})
+	w.Each = w.watch
 	return w
 }
 
-func (w *world) name(i int) string { return fmt.Sprintf("%s-n%d", w.ns, i) }
+func (w *world) name(i int) string { return fmt.Sprintf("%s-n%d", w.Namespace, i) }
 
 // join makes node i, whose pods succeed.
 func (w *world) join(i int) {
-	w.t.Helper()
-	w.env.Node(w.t, w.name(i), map[string]string{"test": w.ns})
+	w.T.Helper()
+	w.Env.Node(w.T, w.name(i), map[string]string{"test": w.Namespace})
 	w.fate[w.name(i)] = corev1.PodSucceeded
-}
-
-// controller starts a controller that remembers nothing.
-func (w *world) controller() func(ctx context.Context) error {
-	w.t.Helper()
-	c := client.Client(w.env.Client)
-	if w.Faults != nil {
-		faulty, err := client.New(w.Faults.Config(w.env.Config), client.Options{Scheme: w.env.Scheme})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		c = faulty
-	}
-	room := broadcastjob.New(workload.Deps{Client: w.Lag.Client(c), Live: w.env.Client, Position: w.Lag, Clock: w.clock})
-	frame := reconcile.New(w.Lag.Client(c), room, reconcile.Options{Name: "broadcastjob", Clock: w.clock, StatusInterval: -1})
-	after := w.watch
-	return func(ctx context.Context) error {
-		_, err := frame.Reconcile(ctx, ctrl.Request{NamespacedName: w.key})
-		after()
-		return err
-	}
 }
 
 // watch fails the test when a node runs the pod twice at a time, or again, and lets pods meet their fate.
 func (w *world) watch() {
-	w.t.Helper()
+	w.T.Helper()
 	on, running := map[string]string{}, 0
-	for _, p := range w.pods() {
+	for _, p := range w.Pods() {
 		at := nodeOf(&p)
 		ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 		if other := on[at]; other != "" {
-			w.t.Errorf("node %s has the pods %s and %s", at, other, p.Name)
+			w.T.Errorf("node %s has the pods %s and %s", at, other, p.Name)
 		}
 		on[at] = p.Name
 		if ended {
@@ -129,12 +91,12 @@ func (w *world) watch() {
 }
 
 func (w *world) end(p *corev1.Pod, how corev1.PodPhase) {
-	w.t.Helper()
+	w.T.Helper()
 	changed := p.DeepCopy()
 	changed.Status.Phase = how
-	err := w.env.Client.Status().Update(w.t.Context(), changed)
+	err := w.Env.Client.Status().Update(w.T.Context(), changed)
 	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 }
 
@@ -142,43 +104,15 @@ func nodeOf(p *corev1.Pod) string {
 	return p.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values[0]
 }
 
-func (w *world) get() *appsv1beta1.BroadcastJob {
-	w.t.Helper()
-	var job appsv1beta1.BroadcastJob
-	if err := w.env.Client.Get(w.t.Context(), w.key, &job); err != nil {
-		w.t.Fatal(err)
-	}
-	return &job
-}
-
-func (w *world) pods() []corev1.Pod {
-	w.t.Helper()
-	var pods corev1.PodList
-	if err := w.env.Client.List(w.t.Context(), &pods, client.InNamespace(w.ns)); err != nil {
-		w.t.Fatal(err)
-	}
-	return pods.Items
-}
-
-func (w *world) change(mutate edit) {
-	w.t.Helper()
-	job := w.get()
-	mutate(job)
-	if err := w.env.Client.Update(w.t.Context(), job); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
 // until runs until the status reads so, and nothing moves: phase, desired/active/succeeded/failed.
 func (w *world) until(want string) {
-	w.t.Helper()
-	done := func() error {
-		if got := told(w.get()); got != want {
-			return fmt.Errorf("the job is %q, want %q; pods %s; %+v", got, want, w.describe(), w.get().Status.Held)
+	w.T.Helper()
+	w.Settle(func(job *appsv1beta1.BroadcastJob) error {
+		if got := told(job); got != want {
+			return fmt.Errorf("the job is %q, want %q; pods %s; %+v", got, want, w.describe(), job.Status.Held)
 		}
 		return nil
-	}
-	w.Run(w.t, func(context.Context) error { return done() })
+	})
 }
 
 func told(job *appsv1beta1.BroadcastJob) string {
@@ -188,7 +122,7 @@ func told(job *appsv1beta1.BroadcastJob) string {
 
 func (w *world) describe() string {
 	var words []string
-	for _, p := range w.pods() {
+	for _, p := range w.Pods() {
 		words = append(words, fmt.Sprintf("%s@%s %s", p.Name, nodeOf(&p), p.Status.Phase))
 	}
 	return strings.Join(words, "; ")
@@ -216,14 +150,14 @@ func TestOnePodPerNode(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 4, nil, func(job *appsv1beta1.BroadcastJob) { job.Spec.Parallelism = ptr.To(intstr.FromInt32(2)) })
 	w.until("completed 4/0/4/0")
-	job := w.get()
+	job := w.Get()
 	if says(job, "Complete") == "" || says(job, "Ready") == "" || job.Status.StartTime == nil || job.Status.CompletionTime == nil {
 		t.Errorf("the status is %+v", job.Status)
 	}
-	if len(w.pods()) != 4 || w.most > 2 {
-		t.Errorf("%d pods on 4 nodes, %d at a time, want 2: %s", len(w.pods()), w.most, w.describe())
+	if len(w.Pods()) != 4 || w.most > 2 {
+		t.Errorf("%d pods on 4 nodes, %d at a time, want 2: %s", len(w.Pods()), w.most, w.describe())
 	}
-	for _, p := range w.pods() {
+	for _, p := range w.Pods() {
 		if p.Labels[appsv1beta1.BroadcastJobName] != "scan" || p.Labels[appsv1beta1.BroadcastJobControllerUID] != string(job.UID) {
 			t.Errorf("pod %s has the labels %v", p.Name, p.Labels)
 		}
@@ -237,11 +171,11 @@ func TestFailFast(t *testing.T) {
 	w := newWorld(t, 3, nil)
 	w.fate[w.name(0)], w.fate[w.name(1)] = corev1.PodFailed, ""
 	w.until("failed 3/0/1/1")
-	job := w.get()
+	job := w.Get()
 	if !strings.HasPrefix(says(job, "Failed"), "PodFailed: pod scan-") || says(job, "Stalled") == "" {
 		t.Errorf("the conditions are %+v", job.Status.Conditions)
 	}
-	if len(w.pods()) != 2 {
+	if len(w.Pods()) != 2 {
 		t.Errorf("the pod that was running should be gone: %s", w.describe())
 	}
 }
@@ -253,12 +187,12 @@ func TestContinueAndTheEnd(t *testing.T) {
 	})
 	w.fate[w.name(0)] = corev1.PodFailed
 	w.until("completed 3/0/2/1")
-	w.clock.Step(10 * time.Minute)
+	w.Clock.Step(10 * time.Minute)
 	if err := w.Pass(t); err != nil {
 		t.Fatal(err)
 	}
 	var job appsv1beta1.BroadcastJob
-	if err := w.env.Client.Get(t.Context(), w.key, &job); !apierrors.IsNotFound(err) {
+	if err := w.Env.Client.Get(t.Context(), w.Key, &job); !apierrors.IsNotFound(err) {
 		t.Errorf("after its time the job is still there (%v)", err)
 	}
 }
@@ -273,10 +207,10 @@ func TestAJobThatIsNotKept(t *testing.T) {
 		if _, err := w.Kubelet.Step(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		w.clock.Step(time.Second)
+		w.Clock.Step(time.Second)
 	}
 	var job appsv1beta1.BroadcastJob
-	if err := w.env.Client.Get(t.Context(), w.key, &job); !apierrors.IsNotFound(err) {
+	if err := w.Env.Client.Get(t.Context(), w.Key, &job); !apierrors.IsNotFound(err) {
 		t.Errorf("the job is still there: %s (%v)", told(&job), err)
 	}
 }
@@ -287,7 +221,7 @@ func TestATemplateThatNeverEnds(t *testing.T) {
 	if err := w.Pass(t); err != nil {
 		t.Log(err)
 	}
-	if got := says(w.get(), "Stalled"); !strings.Contains(got, "restartPolicy is Always") || len(w.pods()) != 0 {
+	if got := says(w.Get(), "Stalled"); !strings.Contains(got, "restartPolicy is Always") || len(w.Pods()) != 0 {
 		t.Errorf("the condition says %q, pods: %s", got, w.describe())
 	}
 }
@@ -299,12 +233,12 @@ func TestPauseAndTryAgain(t *testing.T) {
 	})
 	w.fate[w.name(0)] = corev1.PodFailed
 	w.until("paused 2/0/0/1")
-	if held := w.get().Status.Held; len(held) != 1 || held[0].Reason != appsv1beta1.HeldByPaused {
+	if held := w.Get().Status.Held; len(held) != 1 || held[0].Reason != appsv1beta1.HeldByPaused {
 		t.Errorf("held is %+v", held)
 	}
 	w.fate[w.name(0)] = corev1.PodSucceeded
-	failed := w.pods()[0]
-	if err := w.env.Client.Delete(t.Context(), &failed, client.GracePeriodSeconds(0)); err != nil {
+	failed := w.Pods()[0]
+	if err := w.Env.Client.Delete(t.Context(), &failed, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
 	w.until("completed 2/0/2/0")
@@ -314,7 +248,7 @@ func TestPaused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2, nil, func(job *appsv1beta1.BroadcastJob) { job.Spec.Paused = true })
 	w.until("paused 2/0/0/0")
-	w.change(func(job *appsv1beta1.BroadcastJob) { job.Spec.Paused = false })
+	w.Change(func(job *appsv1beta1.BroadcastJob) { job.Spec.Paused = false })
 	w.until("completed 2/0/2/0")
 }
 
@@ -322,21 +256,21 @@ func TestNeverEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil, endless)
 	w.until("running 1/0/1/0")
-	if says(w.get(), "Ready") == "" || says(w.get(), "Complete") != "" {
-		t.Errorf("the conditions are %+v", w.get().Status.Conditions)
+	if says(w.Get(), "Ready") == "" || says(w.Get(), "Complete") != "" {
+		t.Errorf("the conditions are %+v", w.Get().Status.Conditions)
 	}
 	w.join(1)
 	w.until("running 2/0/2/0")
 	var node corev1.Node
-	if err := w.env.Client.Get(t.Context(), client.ObjectKey{Name: w.name(0)}, &node); err != nil {
+	if err := w.Env.Client.Get(t.Context(), client.ObjectKey{Name: w.name(0)}, &node); err != nil {
 		t.Fatal(err)
 	}
 	node.Spec.Unschedulable = true
-	if err := w.env.Client.Update(t.Context(), &node); err != nil {
+	if err := w.Env.Client.Update(t.Context(), &node); err != nil {
 		t.Fatal(err)
 	}
 	w.until("running 2/0/2/0") // what ran there counts
-	if len(w.pods()) != 2 {
+	if len(w.Pods()) != 2 {
 		t.Errorf("nothing is run twice: %s", w.describe())
 	}
 }
@@ -348,10 +282,10 @@ func TestDeadline(t *testing.T) {
 	})
 	w.fate[w.name(0)] = ""
 	w.until("running 2/1/1/0")
-	w.clock.Step(5 * time.Minute)
+	w.Clock.Step(5 * time.Minute)
 	w.until("failed 2/0/1/0")
-	if !strings.HasPrefix(says(w.get(), "Failed"), "DeadlineExceeded") {
-		t.Errorf("the conditions are %+v", w.get().Status.Conditions)
+	if !strings.HasPrefix(says(w.Get(), "Failed"), "DeadlineExceeded") {
+		t.Errorf("the conditions are %+v", w.Get().Status.Conditions)
 	}
 }
 
@@ -363,15 +297,15 @@ func TestRestartLimit(t *testing.T) {
 	w.fate[w.name(0)] = ""
 	for restarts, want := range []string{"running 1/1/0/0", "running 1/1/0/0", "running 1/1/0/0", "completed 1/0/0/1"} {
 		if restarts > 0 {
-			p := w.pods()[0]
+			p := w.Pods()[0]
 			p.Status.ContainerStatuses[0].RestartCount = int32(restarts)
-			if err := w.env.Client.Status().Update(t.Context(), &p); err != nil {
+			if err := w.Env.Client.Status().Update(t.Context(), &p); err != nil {
 				t.Fatal(err)
 			}
 		}
 		w.until(want)
 	}
-	if p := w.pods()[0]; ptr.Deref(p.Spec.ActiveDeadlineSeconds, 0) != 1 {
+	if p := w.Pods()[0]; ptr.Deref(p.Spec.ActiveDeadlineSeconds, 0) != 1 {
 		t.Errorf("the kubelet is not told to stop pod %s", p.Name)
 	}
 }
@@ -381,13 +315,13 @@ func TestAPodThatIsDeletedIsMadeAgain(t *testing.T) {
 	w := newWorld(t, 1, nil)
 	w.fate[w.name(0)] = ""
 	w.until("running 1/1/0/0")
-	first := w.pods()[0]
-	if err := w.env.Client.Delete(t.Context(), &first); err != nil {
+	first := w.Pods()[0]
+	if err := w.Env.Client.Delete(t.Context(), &first); err != nil {
 		t.Fatal(err)
 	}
 	w.fate[w.name(0)] = corev1.PodSucceeded
 	w.until("completed 1/0/1/0")
-	if second := w.pods()[0]; second.UID == first.UID {
+	if second := w.Pods()[0]; second.UID == first.UID {
 		t.Error("the deleted pod counts")
 	}
 }
@@ -396,8 +330,8 @@ func TestNoNodeFits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 0, nil)
 	w.until("running 0/0/0/0")
-	if says(w.get(), "NoMatchingNodes") == "" {
-		t.Errorf("nobody says so: %+v", w.get().Status.Conditions)
+	if says(w.Get(), "NoMatchingNodes") == "" {
+		t.Errorf("nobody says so: %+v", w.Get().Status.Conditions)
 	}
 	w.join(0)
 	w.until("completed 1/0/1/0")
@@ -413,7 +347,7 @@ func life(behind int) testkit.Scenario {
 		w.Lag.Behind = behind
 		w.fate[w.name(0)], w.fate[w.name(1)] = "", corev1.PodFailed
 		w.until("running 3/1/1/1")
-		if err := w.env.Client.Delete(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.name(0)}}); err != nil {
+		if err := w.Env.Client.Delete(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.name(0)}}); err != nil {
 			t.Fatal(err)
 		}
 		w.join(3)
@@ -421,8 +355,8 @@ func life(behind int) testkit.Scenario {
 		f.Stop()
 		w.Lag.Behind = 0
 		w.until("running 3/0/2/1")
-		if len(w.pods()) != 3 || w.most > 2 {
-			t.Errorf("%d pods on 3 nodes, %d at a time, want 2: %s", len(w.pods()), w.most, w.describe())
+		if len(w.Pods()) != 3 || w.most > 2 {
+			t.Errorf("%d pods on 3 nodes, %d at a time, want 2: %s", len(w.Pods()), w.most, w.describe())
 		}
 	}
 }

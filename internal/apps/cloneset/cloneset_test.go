@@ -3,16 +3,12 @@ package cloneset_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	testclock "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/apps/cloneset"
@@ -23,40 +19,20 @@ import (
 
 // world is one CloneSet on a real API server, with pretended nodes, in which nothing happens but what the test asks for.
 type world struct {
-	t       *testing.T
-	env     *testkit.Env
-	ns      string
-	kubelet *testkit.Kubelet
-	cache   *testkit.LagCache
-	clock   *testclock.FakeClock
-	faults  *testkit.Faults
-	frame   *reconcile.Frame[*appsv1beta1.CloneSet]
-	key     client.ObjectKey
-	oracle  *testkit.Oracle
-	// behind is how many events the cache lags in three passes out of four; in the fourth it catches up.
-	behind, passes int
+	*testkit.World[*appsv1beta1.CloneSet]
 }
 
 func newWorld(t *testing.T, set *appsv1beta1.CloneSet, faults *testkit.Faults) *world {
 	t.Helper()
-	env := testkit.APIServer(t)
-	ns := env.Namespace(t)
-	clock := testclock.NewFakeClock(time.Now())
-	w := &world{t: t, env: env, ns: ns, clock: clock, faults: faults}
-	w.kubelet = &testkit.Kubelet{Client: env.Client, Namespace: ns, Clock: clock}
-	w.cache = testkit.NewLagCache(t, env, ns, &corev1.Pod{}, &corev1.PersistentVolumeClaim{}, &appsv1.ControllerRevision{})
-	if err := workload.Index(t.Context(), w.cache); err != nil {
-		t.Fatal(err)
-	}
-	set.Namespace = ns
+	w := &world{testkit.NewWorld[*appsv1beta1.CloneSet](t, faults)}
+	w.Index(workload.Index)
 	cloneset.Default(set)
-	if err := env.Client.Create(t.Context(), set); err != nil {
-		t.Fatal(err)
-	}
-	w.key = client.ObjectKeyFromObject(set)
-	w.restart()
-	w.oracle = testkit.NewOracle(t, env, set, set.Spec.Selector, limits(set))
-	w.oracle.UseClock(clock.Now)
+	w.Create(set)
+	w.Runs(func(c client.Client) reconcile.Room[*appsv1beta1.CloneSet] {
+		return cloneset.New(cloneset.Deps{Client: c, Live: w.Env.Client, Position: w.Lag, Clock: w.Clock})
+	})
+	w.Oracle = testkit.NewOracle(t, w.Env, set, set.Spec.Selector, limits(set))
+	w.Oracle.UseClock(w.Clock.Now)
 	return w
 }
 
@@ -71,85 +47,8 @@ func limits(set *appsv1beta1.CloneSet) testkit.Limits {
 	return testkit.Limits{Replicas: replicas, MaxUnavailable: unavailable, MaxSurge: rolling.MaxSurge.IntValue()}
 }
 
-// restart replaces the controller by one that remembers nothing, and whose cache starts from a list.
-func (w *world) restart() {
-	w.t.Helper()
-	if err := w.cache.CatchUp(w.t.Context()); err != nil {
-		w.t.Fatal(err)
-	}
-	c := client.Client(w.env.Client)
-	if w.faults != nil {
-		faulty, err := client.New(w.faults.Config(w.env.Config), client.Options{Scheme: w.env.Scheme})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		c = faulty
-	}
-	room := cloneset.New(cloneset.Deps{Client: w.cache.Client(c), Live: w.env.Client, Position: w.cache, Clock: w.clock})
-	w.frame = reconcile.New(w.cache.Client(c), room, reconcile.Options{Name: "cloneset", Clock: w.clock, StatusInterval: -1})
-}
-
-// pass runs the controller once, on what the cache shows.
-func (w *world) pass() error {
-	w.t.Helper()
-	w.cache.Behind = w.behind
-	if w.passes++; w.passes%4 == 0 {
-		w.cache.Behind = 0
-	}
-	if err := w.cache.Refresh(w.t.Context()); err != nil {
-		w.t.Fatal(err)
-	}
-	_, err := w.frame.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: w.key})
-	return err
-}
-
-// settle runs controller and nodes in turns until the set is ready, or for good many rounds.
-func (w *world) settle(done func(cs *appsv1beta1.CloneSet) error) {
-	w.t.Helper()
-	var last error
-	for range 200 {
-		if err := w.pass(); err != nil {
-			last = err
-			if w.faults != nil && w.faults.Dead() {
-				w.faults.Revive()
-				w.restart()
-			}
-		}
-		if _, err := w.kubelet.Step(w.t.Context()); err != nil {
-			w.t.Fatal(err)
-		}
-		w.clock.Step(time.Second)
-		if why := done(w.get()); why == nil {
-			w.oracle.Check(w.t)
-			return
-		} else if last == nil {
-			last = why
-		}
-	}
-	cs := w.get()
-	w.t.Fatalf("the set never settled: %v; %v\nstatus: %+v\npods: %s", done(cs), last, cs.Status, w.describe())
-}
-
-func (w *world) get() *appsv1beta1.CloneSet {
-	w.t.Helper()
-	var cs appsv1beta1.CloneSet
-	if err := w.env.Client.Get(w.t.Context(), w.key, &cs); err != nil {
-		w.t.Fatal(err)
-	}
-	return &cs
-}
-
-func (w *world) pods() []corev1.Pod {
-	w.t.Helper()
-	var pods corev1.PodList
-	if err := w.env.Client.List(w.t.Context(), &pods, client.InNamespace(w.ns)); err != nil {
-		w.t.Fatal(err)
-	}
-	return pods.Items
-}
-
 func (w *world) describe() (text string) {
-	for _, p := range w.pods() {
+	for _, p := range w.Pods() {
 		text += fmt.Sprintf("\n  %s %s %s ready=%v %s", p.Name, p.Labels["controller-revision-hash"], p.Spec.Containers[0].Image,
 			p.Status.Conditions, p.Annotations["apps.kruise.io/inplace-update-state"])
 	}
@@ -157,13 +56,8 @@ func (w *world) describe() (text string) {
 }
 
 func (w *world) change(mutate func(cs *appsv1beta1.CloneSet)) {
-	w.t.Helper()
-	cs := w.get()
-	mutate(cs)
-	w.oracle.SetLimits(w.t, limits(cs))
-	if err := w.env.Client.Update(w.t.Context(), cs); err != nil {
-		w.t.Fatal(err)
-	}
+	w.T.Helper()
+	w.Change(mutate, func(cs *appsv1beta1.CloneSet) { w.Oracle.SetLimits(w.T, limits(cs)) })
 }
 
 // settled is when status and pods agree that all is done.
@@ -211,10 +105,10 @@ func uids(pods []corev1.Pod) map[types.UID]bool {
 func TestScaleUpAndDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testkit.CloneSet(replicas(5)), nil)
-	w.settle(settled)
+	w.Settle(settled)
 	w.change(replicas(2))
-	w.settle(settled)
-	if got := len(w.pods()); got != 2 {
+	w.Settle(settled)
+	if got := len(w.Pods()); got != 2 {
 		t.Fatalf("got %d pods, want 2: %s", got, w.describe())
 	}
 }
@@ -222,11 +116,11 @@ func TestScaleUpAndDown(t *testing.T) {
 func TestInPlaceUpdateKeepsThePods(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testkit.CloneSet(replicas(5), policy(appsv1beta1.InPlaceIfPossiblePodUpdatePolicy)), nil)
-	w.settle(settled)
-	before := uids(w.pods())
+	w.Settle(settled)
+	before := uids(w.Pods())
 	w.change(image("v2"))
-	w.settle(settled)
-	for _, p := range w.pods() {
+	w.Settle(settled)
+	for _, p := range w.Pods() {
 		if !before[p.UID] {
 			t.Errorf("pod %s was made anew", p.Name)
 		}
@@ -245,11 +139,11 @@ func TestRecreateUpdate(t *testing.T) {
 				r.MaxSurge = ptr.To(intstr.FromInt32(surge))
 				r.MaxUnavailable = ptr.To(intstr.FromInt32(max(0, 1-surge)))
 			})), nil)
-			w.settle(settled)
-			before := uids(w.pods())
+			w.Settle(settled)
+			before := uids(w.Pods())
 			w.change(image("v2"))
-			w.settle(settled)
-			for _, p := range w.pods() {
+			w.Settle(settled)
+			for _, p := range w.Pods() {
 				if before[p.UID] {
 					t.Errorf("pod %s is the old one", p.Name)
 				}

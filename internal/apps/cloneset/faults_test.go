@@ -26,29 +26,29 @@ func oneAway(surge int32) func(*appsv1beta1.CloneSet) {
 
 // nothingLeftBehind holds the pods against the set: as many as wanted, each owned, each of the revision, no name twice.
 func (w *world) nothingLeftBehind() {
-	w.t.Helper()
-	if _, err := w.kubelet.Step(w.t.Context()); err != nil { // pods that are terminating go
-		w.t.Fatal(err)
+	w.T.Helper()
+	if _, err := w.Kubelet.Step(w.T.Context()); err != nil { // pods that are terminating go
+		w.T.Fatal(err)
 	}
-	cs := w.get()
+	cs := w.Get()
 	ids := map[string]bool{}
 	alive := 0
-	for _, p := range w.pods() {
+	for _, p := range w.Pods() {
 		if p.DeletionTimestamp != nil {
 			continue
 		}
 		alive++
 		if !metav1.IsControlledBy(&p, cs) || p.Labels["controller-revision-hash"] != cs.Status.UpdateRevision {
-			w.t.Errorf("pod %s is an orphan, or of revision %s: %s", p.Name, p.Labels["controller-revision-hash"], w.describe())
+			w.T.Errorf("pod %s is an orphan, or of revision %s: %s", p.Name, p.Labels["controller-revision-hash"], w.describe())
 		}
 		if id := p.Labels[appsv1beta1.CloneSetInstanceID]; ids[id] {
-			w.t.Errorf("two pods have the id %s", id)
+			w.T.Errorf("two pods have the id %s", id)
 		} else {
 			ids[id] = true
 		}
 	}
 	if alive != int(*cs.Spec.Replicas) {
-		w.t.Errorf("%d pods are left, want %d: %s", alive, *cs.Spec.Replicas, w.describe())
+		w.T.Errorf("%d pods are left, want %d: %s", alive, *cs.Spec.Replicas, w.describe())
 	}
 }
 
@@ -58,7 +58,7 @@ func life(behind int, shape ...func(*appsv1beta1.CloneSet)) testkit.Scenario {
 		t.Helper()
 		shape := append([]func(*appsv1beta1.CloneSet){replicas(2), policy(appsv1beta1.InPlaceIfPossiblePodUpdatePolicy)}, shape...)
 		w := newWorld(t, testkit.CloneSet(shape...), f)
-		w.behind = behind
+		w.Lag.Behind = behind
 		steps := []func(*appsv1beta1.CloneSet){
 			func(*appsv1beta1.CloneSet) {},
 			image("v2"),
@@ -67,11 +67,11 @@ func life(behind int, shape ...func(*appsv1beta1.CloneSet)) testkit.Scenario {
 		}
 		for _, step := range steps {
 			w.change(step)
-			w.settle(settled)
+			w.Settle(settled)
 		}
 		f.Stop()
-		w.behind = 0
-		w.settle(settled)
+		w.Lag.Behind = 0
+		w.Settle(settled)
 		w.nothingLeftBehind()
 	}
 }

@@ -33,8 +33,8 @@ func canary(r *appsv1beta1.RollingUpdateCloneSetStrategy) {
 
 // pulls are the pull pods that are not on their way out.
 func (w *world) pulls() (all []corev1.Pod) {
-	w.t.Helper()
-	for _, p := range w.pods() {
+	w.T.Helper()
+	for _, p := range w.Pods() {
 		if p.Labels[workload.PullFor] != "" && p.DeletionTimestamp == nil {
 			all = append(all, p)
 		}
@@ -44,30 +44,26 @@ func (w *world) pulls() (all []corev1.Pod) {
 
 // watched settles, and notes which nodes got pull pods of which image; more than one at a time is a fault.
 func (w *world) watched(done func(cs *appsv1beta1.CloneSet) error) map[string]bool {
-	w.t.Helper()
+	w.T.Helper()
 	seen := map[string]bool{}
-	w.settle(func(cs *appsv1beta1.CloneSet) error {
+	w.Each = func() {
 		pulls := w.pulls()
 		for _, p := range pulls {
 			seen[p.Spec.NodeName+" "+p.Spec.Containers[0].Image] = true
 		}
 		if len(pulls) > 1 {
-			w.t.Errorf("%d nodes pull at a time, want one", len(pulls))
+			w.T.Errorf("%d nodes pull at a time, want one", len(pulls))
 		}
-		return done(cs)
-	})
+	}
+	w.Settle(done)
+	w.Each = nil
 	return seen
 }
 
 // quiet is when the controller has seen the spec and no node pulls any more.
 func (w *world) quiet(more func(cs *appsv1beta1.CloneSet) bool) func(*appsv1beta1.CloneSet) error {
-	quiet := 0
 	return func(cs *appsv1beta1.CloneSet) error {
-		quiet++
 		if len(w.pulls()) > 0 || cs.Status.ObservedGeneration != cs.Generation || !more(cs) {
-			quiet = 0
-		}
-		if quiet < 5 {
 			return fmt.Errorf("%d pull pods, held: %v", len(w.pulls()), cs.Status.Held)
 		}
 		return nil
@@ -86,9 +82,9 @@ func heldBy(cs *appsv1beta1.CloneSet, reason appsv1beta1.HeldReason) string {
 func TestImagesArePulledAhead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testkit.CloneSet(replicas(6), rolling(canary)), nil)
-	w.behind = 2
-	w.settle(settled)
-	before := uids(w.pods())
+	w.Lag.Behind = 2
+	w.Settle(settled)
+	before := uids(w.Pods())
 
 	w.change(image("v2"))
 	seen := w.watched(w.quiet(func(cs *appsv1beta1.CloneSet) bool { return heldBy(cs, appsv1beta1.HeldByPartition) != "" }))
@@ -97,7 +93,7 @@ func TestImagesArePulledAhead(t *testing.T) {
 			t.Errorf("%s did not pull the image ahead; seen: %v", node, seen)
 		}
 	}
-	if got := len(w.pods()); got != 6 {
+	if got := len(w.Pods()); got != 6 {
 		t.Errorf("%d pods are left, want the 6 of the set: %s", got, w.describe())
 	}
 
@@ -105,7 +101,7 @@ func TestImagesArePulledAhead(t *testing.T) {
 	if again := w.watched(settled); len(again) > 0 {
 		t.Errorf("pulled twice: %v", again)
 	}
-	for _, p := range w.pods() {
+	for _, p := range w.Pods() {
 		if !before[p.UID] || p.Spec.Containers[0].Image != "registry.local/web:v2" {
 			t.Errorf("pod %s with %s is not one of the first, changed in place", p.Name, p.Spec.Containers[0].Image)
 		}
@@ -115,7 +111,7 @@ func TestImagesArePulledAhead(t *testing.T) {
 func TestImagesThatCannotBePulledAhead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testkit.CloneSet(replicas(6), rolling(canary)), nil)
-	w.settle(settled)
+	w.Settle(settled)
 
 	w.change(image("does-not-exist"))
 	w.watched(w.quiet(func(cs *appsv1beta1.CloneSet) bool {
@@ -142,19 +138,19 @@ func TestPullsEndWithWhatTheyAreFor(t *testing.T) {
 		t.Run(test.reason, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, testkit.CloneSet(replicas(3), rolling(canary)), nil)
-			w.settle(settled)
-			w.kubelet.Hold = func(p *corev1.Pod, _ testkit.Transition) bool {
+			w.Settle(settled)
+			w.Kubelet.Hold = func(p *corev1.Pod, _ testkit.Transition) bool {
 				return p.Labels[workload.PullFor] != "" && p.DeletionTimestamp == nil
 			}
 			w.change(image("v2"))
-			w.settle(func(*appsv1beta1.CloneSet) error {
+			w.Settle(func(*appsv1beta1.CloneSet) error {
 				if len(w.pulls()) != 1 {
 					return errors.New("nothing is pulled yet")
 				}
 				return nil
 			})
 			w.change(test.change)
-			w.settle(w.quiet(func(*appsv1beta1.CloneSet) bool { return true }))
+			w.Settle(w.quiet(func(*appsv1beta1.CloneSet) bool { return true }))
 		})
 	}
 }
@@ -162,17 +158,17 @@ func TestPullsEndWithWhatTheyAreFor(t *testing.T) {
 func TestPullPodsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testkit.CloneSet(replicas(3), rolling(canary)), nil)
-	w.settle(settled)
+	w.Settle(settled)
 	// Whoever asks for less memory than this is refused.
-	limit := &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "least"}}
+	limit := &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "least"}}
 	limit.Spec.Limits = []corev1.LimitRangeItem{{Type: corev1.LimitTypeContainer, Min: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Mi")}}}
-	if err := w.env.Client.Create(t.Context(), limit); err != nil {
+	if err := w.Env.Client.Create(t.Context(), limit); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, 10*time.Second, "the API server obeys the limit range", func(ctx context.Context) error {
-		p := testkit.Pod(func(p *corev1.Pod) { p.Namespace, p.Name, p.Spec.NodeName = w.ns, "probe", "" })
+		p := testkit.Pod(func(p *corev1.Pod) { p.Namespace, p.Name, p.Spec.NodeName = w.Namespace, "probe", "" })
 		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("0")}
-		if err := w.env.Client.Create(ctx, p, client.DryRunAll); !apierrors.IsForbidden(err) {
+		if err := w.Env.Client.Create(ctx, p, client.DryRunAll); !apierrors.IsForbidden(err) {
 			return errors.Join(errors.New("a pod that asks for too little is not refused"), err)
 		}
 		return nil
@@ -182,5 +178,5 @@ func TestPullPodsThatAreRefused(t *testing.T) {
 		return strings.Contains(heldBy(cs, appsv1beta1.HeldByImage), "minimum memory usage per Container is 1Mi")
 	}))
 	w.change(rolling(func(r *appsv1beta1.RollingUpdateCloneSetStrategy) { r.Partition = ptr.To(intstr.FromInt32(0)) }))
-	w.settle(settled)
+	w.Settle(settled)
 }

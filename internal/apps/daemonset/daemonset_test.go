@@ -9,15 +9,12 @@ import (
 	"testing"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	testclock "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/apps/daemonset"
@@ -30,39 +27,27 @@ type edit = func(ds *appsv1beta1.DaemonSet)
 
 // world is one DaemonSet on a real API server, with Node objects of its own and pretended kubelets.
 type world struct {
-	testkit.Harness
+	*testkit.World[*appsv1beta1.DaemonSet]
 
-	t      *testing.T
-	env    *testkit.Env
-	ns     string
-	clock  *testclock.FakeClock
-	key    client.ObjectKey
-	oracle *testkit.Oracle
-	nodes  int
-	surge  int
+	nodes int
+	surge int
 }
 
 // newWorld makes so many nodes, n0, n1 ..., and the set.
 func newWorld(t *testing.T, nodes int, faults *testkit.Faults, edits ...edit) *world {
 	t.Helper()
-	env := testkit.APIServer(t)
-	ns := env.Namespace(t)
-	w := &world{t: t, env: env, ns: ns, clock: testclock.NewFakeClock(time.Now()), key: client.ObjectKey{Namespace: ns, Name: "agent"}}
+	w := &world{World: testkit.NewWorld[*appsv1beta1.DaemonSet](t, faults)}
+	w.Index(workload.Index)
 	for i := range nodes {
 		w.join(i)
 	}
-	w.Kubelet = &testkit.Kubelet{Client: env.Client, Namespace: ns, Clock: w.clock}
-	w.Lag = testkit.NewLagCache(t, env, ns, &corev1.Pod{}, &corev1.PersistentVolumeClaim{}, &appsv1.ControllerRevision{})
-	if err := workload.Index(t.Context(), w.Lag); err != nil {
-		t.Fatal(err)
-	}
 	labels := func() map[string]string { return map[string]string{"app": "agent"} }
 	ds := &appsv1beta1.DaemonSet{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "agent"},
+		ObjectMeta: metav1.ObjectMeta{Name: "agent"},
 		Spec: appsv1beta1.DaemonSetSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: labels()},
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels()}, Spec: corev1.PodSpec{
-				NodeSelector: map[string]string{"test": ns},
+				NodeSelector: map[string]string{"test": w.Namespace},
 				Containers:   []corev1.Container{{Name: "main", Image: "registry.local/agent:v1"}},
 			}},
 		},
@@ -71,22 +56,22 @@ func newWorld(t *testing.T, nodes int, faults *testkit.Faults, edits ...edit) *w
 		change(ds)
 	}
 	daemonset.Default(ds)
-	if err := env.Client.Create(t.Context(), ds); err != nil {
-		t.Fatal(err)
-	}
-	w.Faults, w.Clock, w.New = faults, w.clock, w.controller
-	w.oracle = testkit.NewOracle(t, env, ds, ds.Spec.Selector, w.limits(ds))
-	w.oracle.UseClock(w.clock.Now)
-	w.Oracle = w.oracle
+	w.Create(ds)
+	w.Runs(func(c client.Client) reconcile.Room[*appsv1beta1.DaemonSet] {
+		return daemonset.New(workload.Deps{Client: c, Live: w.Env.Client, Position: w.Lag, Clock: w.Clock})
+	})
+	w.Each = w.crowds
+	w.Oracle = testkit.NewOracle(t, w.Env, ds, ds.Spec.Selector, w.limits(ds))
+	w.Oracle.UseClock(w.Clock.Now)
 	return w
 }
 
-func (w *world) name(i int) string { return fmt.Sprintf("%s-n%d", w.ns, i) }
+func (w *world) name(i int) string { return fmt.Sprintf("%s-n%d", w.Namespace, i) }
 
 // join makes node i.
 func (w *world) join(i int, overrides ...func(*corev1.Node)) {
-	w.t.Helper()
-	w.env.Node(w.t, w.name(i), map[string]string{"test": w.ns}, overrides...)
+	w.T.Helper()
+	w.Env.Node(w.T, w.name(i), map[string]string{"test": w.Namespace}, overrides...)
 	w.nodes++
 }
 
@@ -99,30 +84,9 @@ func (w *world) limits(ds *appsv1beta1.DaemonSet) testkit.Limits {
 	}
 }
 
-// controller starts a controller that remembers nothing.
-func (w *world) controller() func(ctx context.Context) error {
-	w.t.Helper()
-	c := client.Client(w.env.Client)
-	if w.Faults != nil {
-		faulty, err := client.New(w.Faults.Config(w.env.Config), client.Options{Scheme: w.env.Scheme})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		c = faulty
-	}
-	room := daemonset.New(workload.Deps{Client: w.Lag.Client(c), Live: w.env.Client, Position: w.Lag, Clock: w.clock})
-	frame := reconcile.New(w.Lag.Client(c), room, reconcile.Options{Name: "daemonset", Clock: w.clock, StatusInterval: -1})
-	after := w.crowds
-	return func(ctx context.Context) error {
-		_, err := frame.Reconcile(ctx, ctrl.Request{NamespacedName: w.key})
-		after()
-		return err
-	}
-}
-
 // crowds fails the test when a node has more pods than the surge allows, terminating ones apart.
 func (w *world) crowds() {
-	w.t.Helper()
+	w.T.Helper()
 	on := map[string][]string{}
 	for _, p := range w.pods() {
 		if p.DeletionTimestamp == nil && p.Status.Phase != corev1.PodFailed {
@@ -132,7 +96,7 @@ func (w *world) crowds() {
 	second := 0
 	for at, names := range on {
 		if second += len(names) - 1; len(names) > 1+min(w.surge, 1) || second > w.surge {
-			w.t.Errorf("node %s has the pods %v", at, names)
+			w.T.Errorf("node %s has the pods %v", at, names)
 		}
 	}
 }
@@ -144,58 +108,21 @@ func nodeOf(p *corev1.Pod) string {
 	return p.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values[0]
 }
 
-func (w *world) get() *appsv1beta1.DaemonSet {
-	w.t.Helper()
-	var ds appsv1beta1.DaemonSet
-	if err := w.env.Client.Get(w.t.Context(), w.key, &ds); err != nil {
-		w.t.Fatal(err)
-	}
-	return &ds
-}
-
 // pods are those of the set.
 func (w *world) pods() []corev1.Pod {
-	w.t.Helper()
-	return slices.DeleteFunc(w.allPods(), func(p corev1.Pod) bool { return p.Labels[workload.PullFor] != "" })
-}
-
-func (w *world) allPods() []corev1.Pod {
-	w.t.Helper()
-	var pods corev1.PodList
-	if err := w.env.Client.List(w.t.Context(), &pods, client.InNamespace(w.ns)); err != nil {
-		w.t.Fatal(err)
-	}
-	return pods.Items
+	w.T.Helper()
+	return slices.DeleteFunc(w.Pods(), func(p corev1.Pod) bool { return p.Labels[workload.PullFor] != "" })
 }
 
 func (w *world) change(mutate edit) {
-	w.t.Helper()
-	ds := w.get()
-	mutate(ds)
-	w.oracle.SetLimits(w.t, w.limits(ds))
-	if err := w.env.Client.Update(w.t.Context(), ds); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// await runs until done returns nil, and nothing moves.
-func (w *world) await(done func() error) {
-	w.t.Helper()
-	w.Run(w.t, func(context.Context) error { return done() })
+	w.T.Helper()
+	w.Change(mutate, func(ds *appsv1beta1.DaemonSet) { w.Oracle.SetLimits(w.T, w.limits(ds)) })
 }
 
 // settle runs until the set says that it is ready, and nothing moves.
 func (w *world) settle() {
-	w.t.Helper()
-	w.await(func() error {
-		ds := w.get()
-		for _, c := range ds.Status.Conditions {
-			if c.Type == "Ready" && c.Status == corev1.ConditionTrue && ds.Status.ObservedGeneration == ds.Generation {
-				return nil
-			}
-		}
-		return fmt.Errorf("status %+v, pods %s", ds.Status, w.describe())
-	})
+	w.T.Helper()
+	w.Until(w.Ready)
 }
 
 func (w *world) describe() string {
@@ -243,7 +170,7 @@ func TestEveryNodeHasAPod(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3, nil)
 	w.settle()
-	s := w.get().Status
+	s := w.Get().Status
 	if s.DesiredNumberScheduled != 3 || s.CurrentNumberScheduled != 3 || s.NumberReady != 3 || s.NumberAvailable != 3 ||
 		s.UpdatedNumberScheduled != 3 || s.NumberUnavailable != 0 || s.NumberMisscheduled != 0 || s.UpdateRevision == "" {
 		t.Errorf("the status is %+v", s)
@@ -253,7 +180,7 @@ func TestEveryNodeHasAPod(t *testing.T) {
 			t.Errorf("pod %s does not tolerate a cordon: %v", p.Name, p.Spec.Tolerations)
 		}
 	}
-	w.oracle.Done(t)
+	w.Oracle.Done(t)
 }
 
 func TestNodesComeAndGo(t *testing.T) {
@@ -261,24 +188,24 @@ func TestNodesComeAndGo(t *testing.T) {
 	w := newWorld(t, 2, nil)
 	w.settle()
 	w.join(2)
-	w.oracle.SetLimits(t, w.limits(w.get()))
+	w.Oracle.SetLimits(t, w.limits(w.Get()))
 	w.settle()
 	if got := len(w.pods()); got != 3 {
 		t.Fatalf("%d pods on 3 nodes: %s", got, w.describe())
 	}
 	var node corev1.Node
-	if err := w.env.Client.Get(t.Context(), client.ObjectKey{Name: w.name(0)}, &node); err != nil {
+	if err := w.Env.Client.Get(t.Context(), client.ObjectKey{Name: w.name(0)}, &node); err != nil {
 		t.Fatal(err)
 	}
 	node.Spec.Taints = []corev1.Taint{{Key: "broken", Effect: corev1.TaintEffectNoExecute}}
-	if err := w.env.Client.Update(t.Context(), &node); err != nil {
+	if err := w.Env.Client.Update(t.Context(), &node); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.env.Client.Delete(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.name(1)}}); err != nil {
+	if err := w.Env.Client.Delete(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.name(1)}}); err != nil {
 		t.Fatal(err)
 	}
 	w.nodes = 1
-	w.oracle.SetLimits(t, w.limits(w.get()))
+	w.Oracle.SetLimits(t, w.limits(w.Get()))
 	w.settle()
 	if pods := w.pods(); len(pods) != 1 || nodeOf(&pods[0]) != w.name(2) {
 		t.Errorf("only %s should have a pod: %s", w.name(2), w.describe())
@@ -289,7 +216,7 @@ func TestATemplateThatFitsNoNode(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 0, nil)
 	w.settle()
-	conditions := w.get().Status.Conditions
+	conditions := w.Get().Status.Conditions
 	if !slices.ContainsFunc(conditions, func(c appsv1beta1.WorkloadCondition) bool {
 		return c.Type == "NoMatchingNodes" && c.Status == corev1.ConditionTrue && c.Message != ""
 	}) {
@@ -309,7 +236,7 @@ func TestInPlaceUpdateKeepsThePods(t *testing.T) {
 			t.Errorf("pod %s runs %s, made anew: %v", p.Name, p.Status.ContainerStatuses[0].Image, !before[p.UID])
 		}
 	}
-	w.oracle.Done(t)
+	w.Oracle.Done(t)
 }
 
 func TestUpdateWithAndWithoutSurge(t *testing.T) {
@@ -327,7 +254,7 @@ func TestUpdateWithAndWithoutSurge(t *testing.T) {
 					t.Errorf("pod %s is the old one", p.Name)
 				}
 			}
-			w.oracle.Done(t)
+			w.Oracle.Done(t)
 		})
 	}
 }
@@ -341,19 +268,19 @@ func TestPartitionAndSelector(t *testing.T) {
 		r.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"canary": "yes"}}
 	}))
 	w.settle()
-	if s := w.get().Status; s.UpdatedNumberScheduled != 0 || len(s.Held) != 1 || !strings.Contains(s.Held[0].Message, "selector") {
+	if s := w.Get().Status; s.UpdatedNumberScheduled != 0 || len(s.Held) != 1 || !strings.Contains(s.Held[0].Message, "selector") {
 		t.Fatalf("no node is a canary, and the status is %+v", s)
 	}
 	var node corev1.Node
-	if err := w.env.Client.Get(t.Context(), client.ObjectKey{Name: w.name(1)}, &node); err != nil {
+	if err := w.Env.Client.Get(t.Context(), client.ObjectKey{Name: w.name(1)}, &node); err != nil {
 		t.Fatal(err)
 	}
 	node.Labels["canary"] = "yes"
-	if err := w.env.Client.Update(t.Context(), &node); err != nil {
+	if err := w.Env.Client.Update(t.Context(), &node); err != nil {
 		t.Fatal(err)
 	}
-	w.await(func() error {
-		if s := w.get().Status; s.UpdatedNumberScheduled != 1 || s.NumberAvailable != 3 || s.ExpectedUpdatedNumber != 1 {
+	w.Until(func() error {
+		if s := w.Get().Status; s.UpdatedNumberScheduled != 1 || s.NumberAvailable != 3 || s.ExpectedUpdatedNumber != 1 {
 			return fmt.Errorf("status %+v", s)
 		}
 		return nil
@@ -362,12 +289,12 @@ func TestPartitionAndSelector(t *testing.T) {
 		r.Selector, r.Partition = nil, ptr.To(intstr.FromString("34%"))
 	}))
 	w.settle() // one of three stays, rounded up to two: the canary has changed already
-	if s := w.get().Status; s.UpdatedNumberScheduled != 1 || s.CurrentRevision == s.UpdateRevision {
+	if s := w.Get().Status; s.UpdatedNumberScheduled != 1 || s.CurrentRevision == s.UpdateRevision {
 		t.Fatalf("the partition keeps two: %+v", s)
 	}
 	w.change(rolling(func(r *appsv1beta1.RollingUpdateDaemonSet) { r.Partition = nil }))
 	w.settle()
-	if s := w.get().Status; s.UpdatedNumberScheduled != 3 || s.CurrentRevision != s.UpdateRevision || len(s.Held) != 0 {
+	if s := w.Get().Status; s.UpdatedNumberScheduled != 3 || s.CurrentRevision != s.UpdateRevision || len(s.Held) != 0 {
 		t.Errorf("nothing is kept any more: %+v", s)
 	}
 }
@@ -382,23 +309,23 @@ func TestFailedPodsBackOff(t *testing.T) {
 		p := w.pods()[0]
 		changed := p.DeepCopy()
 		changed.Status.Phase, changed.Status.Reason = corev1.PodFailed, "Evicted"
-		if err := w.env.Client.Status().Update(t.Context(), changed); err != nil {
+		if err := w.Env.Client.Status().Update(t.Context(), changed); err != nil {
 			t.Fatal(err)
 		}
-		failed, made := w.clock.Now(), time.Time{}
+		failed, made := w.Clock.Now(), time.Time{}
 		for made.IsZero() {
 			if err := w.Pass(t); err != nil && !errors.Is(err, context.Canceled) {
 				t.Logf("pass: %v", err)
 			}
 			for _, now := range w.pods() {
 				if now.UID != p.UID {
-					made = w.clock.Now()
+					made = w.Clock.Now()
 				}
 			}
 			if _, err := w.Kubelet.Step(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			w.clock.Step(250 * time.Millisecond)
+			w.Clock.Step(250 * time.Millisecond)
 		}
 		rests = append(rests, made.Sub(failed))
 		w.settle()
@@ -419,8 +346,8 @@ func TestAHookHoldsAPod(t *testing.T) {
 	w.settle()
 	before := w.pods()[0]
 	w.change(image("v2"))
-	w.await(func() error {
-		if held := w.get().Status.Held; len(held) != 1 || held[0].Reason != appsv1beta1.HeldByHook {
+	w.Until(func() error {
+		if held := w.Get().Status.Held; len(held) != 1 || held[0].Reason != appsv1beta1.HeldByHook {
 			return fmt.Errorf("held is %+v", held)
 		}
 		return nil
@@ -430,7 +357,7 @@ func TestAHookHoldsAPod(t *testing.T) {
 		t.Fatalf("pod %s has the labels %v", p.Name, p.Labels)
 	}
 	delete(p.Labels, "block")
-	if err := w.env.Client.Update(t.Context(), &p); err != nil {
+	if err := w.Env.Client.Update(t.Context(), &p); err != nil {
 		t.Fatal(err)
 	}
 	w.settle()
@@ -452,7 +379,7 @@ func TestImagesAhead(t *testing.T) {
 		if err := w.Pass(t); err != nil {
 			t.Log(err)
 		}
-		for _, p := range w.allPods() {
+		for _, p := range w.Pods() {
 			if p.Labels[workload.PullFor] != "" {
 				pulled[p.Spec.NodeName+" "+p.Spec.Containers[0].Image] = true
 			}
@@ -460,7 +387,7 @@ func TestImagesAhead(t *testing.T) {
 		if _, err := w.Kubelet.Step(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		w.clock.Step(time.Second)
+		w.Clock.Step(time.Second)
 	}
 	if !pulled[w.name(0)+" registry.local/agent:v2"] && !pulled[w.name(1)+" registry.local/agent:v2"] {
 		t.Errorf("pulled ahead: %v", pulled)
@@ -482,25 +409,25 @@ func life(behind int, shape ...edit) testkit.Scenario {
 			w.settle()
 		}
 		// The pod of a node that is gone goes whatever the limits say, and the new node's may come before that.
-		w.oracle.SetLimits(t, testkit.Limits{Replicas: 2, MaxUnavailable: 1, MaxSurge: 1})
+		w.Oracle.SetLimits(t, testkit.Limits{Replicas: 2, MaxUnavailable: 1, MaxSurge: 1})
 		w.join(2)
-		if err := w.env.Client.Delete(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.name(0)}}); err != nil {
+		if err := w.Env.Client.Delete(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.name(0)}}); err != nil {
 			t.Fatal(err)
 		}
 		w.nodes--
 		f.Stop()
 		w.Lag.Behind = 0
-		w.await(func() error {
+		w.Until(func() error {
 			on := map[string]bool{}
 			for _, p := range w.pods() {
 				on[nodeOf(&p)] = p.DeletionTimestamp == nil
 			}
-			if s := w.get().Status; s.NumberAvailable != 2 || on[w.name(0)] || !on[w.name(1)] || !on[w.name(2)] {
+			if s := w.Get().Status; s.NumberAvailable != 2 || on[w.name(0)] || !on[w.name(1)] || !on[w.name(2)] {
 				return fmt.Errorf("status %+v, pods %s", s, w.describe())
 			}
 			return nil
 		})
-		w.oracle.Done(t)
+		w.Oracle.Done(t)
 	}
 }
 

@@ -25,7 +25,7 @@ func hold(s *appsv1beta1.StatefulSet) {
 }
 
 func (w *world) held(reason appsv1beta1.HeldReason) string {
-	for _, h := range w.get().Status.Held {
+	for _, h := range w.Get().Status.Held {
 		if h.Reason == reason {
 			return h.Message
 		}
@@ -37,15 +37,15 @@ func TestAHookHoldsScalingDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, 0, hold)
 	w.run()
-	set := w.get()
+	set := w.Get()
 	set.Spec.Replicas = ptr.To[int32](1)
-	w.oracle.SetLimits(t, limits(set))
-	if err := w.env.Client.Update(t.Context(), set); err != nil {
+	w.Oracle.SetLimits(t, limits(set))
+	if err := w.Env.Client.Update(t.Context(), set); err != nil {
 		t.Fatal(err)
 	}
-	w.until(func() error {
+	w.Until(func() error {
 		if w.held(appsv1beta1.HeldByHook) == "" {
-			return fmt.Errorf("nothing is held: %+v", w.get().Status)
+			return fmt.Errorf("nothing is held: %+v", w.Get().Status)
 		}
 		return nil
 	})
@@ -59,7 +59,7 @@ func TestAHookHoldsScalingDown(t *testing.T) {
 	for _, name := range []string{"web-2", "web-1"} {
 		w.patch(w.pods()[name], `{"metadata":{"labels":{"hold":null}}}`)
 	}
-	w.until(w.settled)
+	w.Until(w.Ready)
 	if got := w.names(); got != "web-0" {
 		t.Errorf("got %s", got)
 	}
@@ -71,12 +71,12 @@ func TestImagesArePulledAhead(t *testing.T) {
 		r.InPlaceUpdateStrategy = &appsv1beta1.InPlaceUpdateStrategy{ImagePreDownloadParallelism: ptr.To(intstr.FromInt32(5))}
 	}))
 	w.run()
-	set := w.get()
+	set := w.Get()
 	image("v2")(set)
-	if err := w.env.Client.Update(t.Context(), set); err != nil {
+	if err := w.Env.Client.Update(t.Context(), set); err != nil {
 		t.Fatal(err)
 	}
-	w.harness.Kubelet.Hold = func(p *corev1.Pod, _ testkit.Transition) bool { return p != nil && p.Labels[workload.PullFor] != "" }
+	w.Kubelet.Hold = func(p *corev1.Pod, _ testkit.Transition) bool { return p != nil && p.Labels[workload.PullFor] != "" }
 	pulls := func(want int) func() error {
 		return func() error {
 			nodes := map[string]bool{}
@@ -91,9 +91,9 @@ func TestImagesArePulledAhead(t *testing.T) {
 			return nil
 		}
 	}
-	w.until(pulls(3))
-	w.harness.Kubelet.Hold = nil
-	w.until(pulls(0))
+	w.Until(pulls(3))
+	w.Kubelet.Hold = nil
+	w.Until(pulls(0))
 	if w.held(appsv1beta1.HeldByPartition) == "" {
 		t.Error("the update has begun")
 	}
@@ -102,11 +102,11 @@ func TestImagesArePulledAhead(t *testing.T) {
 func TestPodsThatTheAPIServerRefuses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, 0, func(s *appsv1beta1.StatefulSet) { s.Spec.Template.Spec.Containers[0].Image = "" })
-	if err := w.harness.Pass(t); err != nil {
+	if err := w.Pass(t); err != nil {
 		t.Errorf("only the user can help, so it must not be tried again: %v", err)
 	}
 	said := map[string]string{}
-	for _, c := range w.get().Status.Conditions {
+	for _, c := range w.Get().Status.Conditions {
 		if c.Status == corev1.ConditionTrue {
 			said[c.Type] = c.Message
 		}
@@ -122,19 +122,19 @@ func TestAPodOfSomebodyElseIsInTheWay(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, 0, replicas(1))
 	other := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.local/other:v1"}}}}
-	other.Namespace, other.Name = w.ns, "web-0"
-	if err := w.env.Client.Create(t.Context(), other); err != nil {
+	other.Namespace, other.Name = w.Namespace, "web-0"
+	if err := w.Env.Client.Create(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.harness.Pass(t); err == nil {
+	if err := w.Pass(t); err == nil {
 		t.Error("nothing is said of it")
 	}
-	for _, c := range w.get().Status.Conditions {
+	for _, c := range w.Get().Status.Conditions {
 		if c.Type == "Ready" && c.Status == corev1.ConditionFalse && strings.Contains(c.Message, "not ours") {
 			w.delete(other)
-			w.until(w.settled)
+			w.Until(w.Ready)
 			return
 		}
 	}
-	t.Errorf("the status does not say what is wrong: %+v", w.get().Status)
+	t.Errorf("the status does not say what is wrong: %+v", w.Get().Status)
 }

@@ -17,9 +17,9 @@ func life(behind int, shape ...edit) testkit.Scenario {
 			w.change(step)
 		}
 		f.Stop()
-		w.harness.Lag.Behind = 0
+		w.Lag.Behind = 0
 		w.run()
-		w.oracle.Done(t)
+		w.Oracle.Done(t)
 		if got := w.names(); got != "web-0" {
 			t.Errorf("got %s, want web-0", got)
 		}

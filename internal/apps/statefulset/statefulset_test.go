@@ -75,7 +75,7 @@ func TestScalingInOrder(t *testing.T) {
 	if got := w.names(); got != "web-0" {
 		t.Errorf("got %s", got)
 	}
-	w.oracle.Done(t)
+	w.Oracle.Done(t)
 }
 
 func TestUpdates(t *testing.T) {
@@ -104,10 +104,10 @@ func TestUpdates(t *testing.T) {
 					t.Errorf("pod %s: made anew %v, image %s", name, p.UID != before[name], p.Spec.Containers[0].Image)
 				}
 			}
-			if s := w.get().Status; s.CurrentRevision != s.UpdateRevision || s.UpdatedReplicas != 5 || s.CurrentReplicas != 5 || s.UpdatedAvailableReplicas != 5 {
+			if s := w.Get().Status; s.CurrentRevision != s.UpdateRevision || s.UpdatedReplicas != 5 || s.CurrentReplicas != 5 || s.UpdatedAvailableReplicas != 5 {
 				t.Errorf("status %+v", s)
 			}
-			w.oracle.Done(t)
+			w.Oracle.Done(t)
 		})
 	}
 }
@@ -126,7 +126,7 @@ func TestPartition(t *testing.T) {
 	if got := tags(); got != " v1 v1 v2" {
 		t.Errorf("got%s", got)
 	}
-	s := w.get().Status
+	s := w.Get().Status
 	if s.CurrentReplicas != 2 || s.UpdatedReplicas != 1 || s.CurrentRevision == s.UpdateRevision || len(s.Held) != 1 || s.Held[0].Reason != "Partition" {
 		t.Errorf("status %+v", s)
 	}
@@ -157,10 +157,10 @@ func TestReservedNumbers(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	for _, step := range steps {
-		w.oracle.SetLimits(t, testkit.Limits{Replicas: 3, MaxUnavailable: 3, MaxSurge: 3}) // numbers move, whatever maxUnavailable says
-		set := w.get()
+		w.Oracle.SetLimits(t, testkit.Limits{Replicas: 3, MaxUnavailable: 3, MaxSurge: 3}) // numbers move, whatever maxUnavailable says
+		set := w.Get()
 		step.edit(set)
-		if err := w.env.Client.Update(t.Context(), set); err != nil {
+		if err := w.Env.Client.Update(t.Context(), set); err != nil {
 			t.Fatal(err)
 		}
 		w.run()
@@ -180,7 +180,7 @@ func TestAPodThatEndedIsMadeAnew(t *testing.T) {
 			before := w.uids()["web-1"]
 			p := w.pods()["web-1"]
 			p.Status.Phase = phase
-			if err := w.env.Client.Status().Update(t.Context(), p); err != nil {
+			if err := w.Env.Client.Status().Update(t.Context(), p); err != nil {
 				t.Fatal(err)
 			}
 			w.run()
@@ -199,26 +199,26 @@ func TestANamedPodGoes(t *testing.T) {
 	for _, name := range []string{"web-0", "web-2"} {
 		w.patch(w.pods()[name], `{"metadata":{"labels":{"apps.kruise.io/specified-delete":"true"}}}`)
 	}
-	w.until(func() error {
+	w.Until(func() error {
 		after := w.uids()
 		if after["web-0"] == before["web-0"] || after["web-2"] == before["web-2"] {
 			return fmt.Errorf("they are still there")
 		}
-		return w.settled()
+		return w.Ready()
 	})
 	if w.uids()["web-1"] != before["web-1"] {
 		t.Error("the other one went, too")
 	}
-	w.oracle.Done(t)
+	w.Oracle.Done(t)
 }
 
 func TestAMissingClaimIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, 0, replicas(1), claims("1Gi"))
-	w.harness.Kubelet.Hold = func(_ *corev1.Pod, next testkit.Transition) bool {
+	w.Kubelet.Hold = func(_ *corev1.Pod, next testkit.Transition) bool {
 		return next == testkit.BindClaim || next == testkit.Bind
 	}
-	w.until(func() error {
+	w.Until(func() error {
 		if len(w.pods()) != 1 {
 			return fmt.Errorf("no pod yet")
 		}
@@ -227,7 +227,7 @@ func TestAMissingClaimIsMadeAgain(t *testing.T) {
 	c := w.claim("data-web-0")
 	w.delete(c)
 	w.patch(c, `{"metadata":{"finalizers":null}}`)
-	w.harness.Kubelet.Hold = nil
+	w.Kubelet.Hold = nil
 	w.run()
 	if w.claim("data-web-0").UID == c.UID {
 		t.Error("it is the old claim")
@@ -288,7 +288,7 @@ func TestClaimsOfFormerNumbersFollowThePolicy(t *testing.T) {
 }
 
 func (w *world) requests() (text string) {
-	for n := range *w.get().Spec.Replicas {
+	for n := range *w.Get().Spec.Replicas {
 		q := w.claim(fmt.Sprintf("data-web-%d", n)).Spec.Resources.Requests[corev1.ResourceStorage]
 		text += " " + q.String()
 	}
@@ -312,14 +312,14 @@ func TestClaimsGrow(t *testing.T) {
 	if got := w.requests(); got != " 1Gi 2Gi 2Gi" {
 		t.Errorf("the partition keeps the first: got%s", got)
 	}
-	if s := w.get().Status.VolumeClaims; len(s) != 1 || s[0].VolumeClaimName != "data" || s[0].CompatibleReplicas != 2 || s[0].CompatibleReadyReplicas != 2 {
+	if s := w.Get().Status.VolumeClaims; len(s) != 1 || s[0].VolumeClaimName != "data" || s[0].CompatibleReplicas != 2 || s[0].CompatibleReadyReplicas != 2 {
 		t.Errorf("status %+v", s)
 	}
 	w.change(partition(0))
 	if got := w.requests(); got != " 2Gi 2Gi 2Gi" {
 		t.Errorf("got%s", got)
 	}
-	if s := w.get().Status.VolumeClaims[0]; s.CompatibleReplicas != 3 || s.CompatibleReadyReplicas != 3 {
+	if s := w.Get().Status.VolumeClaims[0]; s.CompatibleReplicas != 3 || s.CompatibleReadyReplicas != 3 {
 		t.Errorf("status %+v", s)
 	}
 }
@@ -345,21 +345,21 @@ func TestClaimsGrowOneAfterTheOther(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, 0, replicas(2), claims("1Gi"), expandable(t), volumeGrowth("OnPodRollingUpdate"))
 	w.run()
-	w.harness.Kubelet.Hold = func(_ *corev1.Pod, next testkit.Transition) bool { return next == testkit.BindClaim }
-	set := w.get()
+	w.Kubelet.Hold = func(_ *corev1.Pod, next testkit.Transition) bool { return next == testkit.BindClaim }
+	set := w.Get()
 	set.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests = testkit.ClaimTemplate("", "2Gi").Spec.Resources.Requests
-	if err := w.env.Client.Update(t.Context(), set); err != nil {
+	if err := w.Env.Client.Update(t.Context(), set); err != nil {
 		t.Fatal(err)
 	}
 	w.run()
 	if got := w.requests(); got != " 1Gi 2Gi" {
 		t.Errorf("the volume of the last does not follow, but got%s", got)
 	}
-	if held := w.get().Status.Held; len(held) != 1 || held[0].Reason != "PVC" || held[0].Count != 2 {
+	if held := w.Get().Status.Held; len(held) != 1 || held[0].Reason != "PVC" || held[0].Count != 2 {
 		t.Errorf("held %+v", held)
 	}
-	w.harness.Kubelet.Hold = nil
-	w.until(func() error {
+	w.Kubelet.Hold = nil
+	w.Until(func() error {
 		if got := w.requests(); got != " 2Gi 2Gi" {
 			return fmt.Errorf("got%s", got)
 		}
@@ -377,7 +377,7 @@ func TestClaimsStayAsTheyAre(t *testing.T) {
 	if got := w.requests(); got != " 1Gi 1Gi 2Gi" {
 		t.Errorf("got%s", got)
 	}
-	if s := w.get().Status.VolumeClaims[0]; s.CompatibleReplicas != 1 {
+	if s := w.Get().Status.VolumeClaims[0]; s.CompatibleReplicas != 1 {
 		t.Errorf("status %+v", s)
 	}
 	w.delete(w.claim("data-web-1"))
@@ -391,9 +391,9 @@ func TestClaimsStayAsTheyAre(t *testing.T) {
 func TestAdoptsOnlyItsOwn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, 0, replicas(1))
-	w.harness.Oracle = nil // it would take the other one for a pod of the set, too
+	w.Oracle = nil // it would take the other one for a pod of the set, too
 	stray := testkit.Pod(func(p *corev1.Pod) {
-		p.Namespace, p.Name, p.Labels = w.ns, "helper", map[string]string{"app": "web"}
+		p.Namespace, p.Name, p.Labels = w.Namespace, "helper", map[string]string{"app": "web"}
 		p.Status = corev1.PodStatus{}
 		p.Spec.NodeName = ""
 	})
@@ -401,11 +401,11 @@ func TestAdoptsOnlyItsOwn(t *testing.T) {
 	own.Name = "web-0"
 	for _, p := range []*corev1.Pod{stray, own} {
 		p.UID, p.ResourceVersion, p.CreationTimestamp = "", "", metav1.Time{}
-		if err := w.env.Client.Create(t.Context(), p); err != nil {
+		if err := w.Env.Client.Create(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.until(w.settled)
+	w.Until(w.Ready)
 	pods := w.pods()
 	if metav1.GetControllerOf(pods["helper"]) != nil {
 		t.Error("it adopted a pod that has no number of its own")
@@ -420,15 +420,15 @@ func TestANativeSetOfTheSameName(t *testing.T) {
 	w := newWorld(t, nil, 0, replicas(1))
 	ours := testkit.StatefulSet()
 	theirs := &appsv1.StatefulSet{
-		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: w.ns},
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: w.Namespace},
 		Spec:       appsv1.StatefulSetSpec{Replicas: ptr.To[int32](0), Selector: ours.Spec.Selector, Template: ours.Spec.Template},
 	}
-	if err := w.env.Client.Create(t.Context(), theirs); err != nil {
+	if err := w.Env.Client.Create(t.Context(), theirs); err != nil {
 		t.Fatal(err)
 	}
 	w.run()
 	conflict := func() string {
-		for _, c := range w.get().Status.Conditions {
+		for _, c := range w.Get().Status.Conditions {
 			if c.Type == appsv1beta1.StatefulSetConditionNameConflict {
 				return c.Message
 			}
@@ -439,7 +439,7 @@ func TestANativeSetOfTheSameName(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	w.delete(theirs)
-	w.clock.Step(time.Minute)
+	w.Clock.Step(time.Minute)
 	w.change(replicas(2))
 	if got := conflict(); got != "" {
 		t.Errorf("it is gone, but %q", got)
@@ -449,18 +449,18 @@ func TestANativeSetOfTheSameName(t *testing.T) {
 func TestTheSpecIsWrong(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, 0, replicas(1), reserving("0"))
-	set := w.get()
+	set := w.Get()
 	set.Spec.Template.Labels = map[string]string{"app": "other"}
-	if err := w.env.Client.Update(t.Context(), set); err != nil {
+	if err := w.Env.Client.Update(t.Context(), set); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.harness.Pass(t); err != nil {
+	if err := w.Pass(t); err != nil {
 		t.Errorf("only the user can help, so it must not be tried again: %v", err)
 	}
-	for _, c := range w.get().Status.Conditions {
+	for _, c := range w.Get().Status.Conditions {
 		if c.Type == "Stalled" && c.Status == "True" && c.Reason == "InvalidSelector" && strings.Contains(c.Message, "spec.selector") {
 			return
 		}
 	}
-	t.Errorf("the status does not say what is wrong: %+v", w.get().Status)
+	t.Errorf("the status does not say what is wrong: %+v", w.Get().Status)
 }

@@ -1,24 +1,19 @@
 package statefulset_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	testclock "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/apps/statefulset"
@@ -31,62 +26,28 @@ type edit = func(s *appsv1beta1.StatefulSet)
 
 // world is one StatefulSet on a real API server, with pretended nodes, in which nothing happens but what the test asks for.
 type world struct {
-	t       *testing.T
-	env     *testkit.Env
-	ns      string
-	clock   *testclock.FakeClock
-	key     client.ObjectKey
-	oracle  *testkit.Oracle
-	harness *testkit.Harness
+	*testkit.World[*appsv1beta1.StatefulSet]
 }
 
 func newWorld(t *testing.T, faults *testkit.Faults, behind int, edits ...edit) *world {
 	t.Helper()
-	env := testkit.APIServer(t)
-	w := &world{t: t, env: env, ns: env.Namespace(t), clock: testclock.NewFakeClock(time.Now())}
+	w := &world{testkit.NewWorld[*appsv1beta1.StatefulSet](t, faults)}
+	w.Index(workload.Index)
+	w.Lag.Behind = behind
 	set := testkit.StatefulSet(edits...)
-	set.Namespace = w.ns
 	statefulset.Default(set)
-	if err := env.Client.Create(t.Context(), set); err != nil {
-		t.Fatal(err)
-	}
-	w.key = client.ObjectKeyFromObject(set)
-	w.oracle = testkit.NewOracle(t, env, set, set.Spec.Selector, limits(set))
-	w.oracle.UseClock(w.clock.Now)
-	w.oracle.KeepsClaims()
-	w.oracle.Also(oneToANumber)
+	w.Create(set)
+	w.Runs(func(c client.Client) reconcile.Room[*appsv1beta1.StatefulSet] {
+		return statefulset.New(statefulset.Deps{Client: c, Live: w.Env.Client, Position: w.Lag, Clock: w.Clock})
+	})
+	w.Oracle = testkit.NewOracle(t, w.Env, set, set.Spec.Selector, limits(set))
+	w.Oracle.UseClock(w.Clock.Now)
+	w.Oracle.KeepsClaims()
+	w.Oracle.Also(oneToANumber)
 	if set.Spec.PodManagementPolicy == appsv1beta1.OrderedReadyPodManagement {
-		w.oracle.Also(w.inOrder)
-	}
-	lag := testkit.NewLagCache(t, env, w.ns, &corev1.Pod{}, &corev1.PersistentVolumeClaim{}, &appsv1.ControllerRevision{})
-	lag.Behind = behind
-	if err := workload.Index(t.Context(), lag); err != nil {
-		t.Fatal(err)
-	}
-	w.harness = &testkit.Harness{
-		New:     func() func(context.Context) error { return w.controller(lag, faults) },
-		Kubelet: &testkit.Kubelet{Client: env.Client, Namespace: w.ns, Clock: w.clock},
-		Oracle:  w.oracle, Faults: faults, Lag: lag, Clock: w.clock,
+		w.Oracle.Also(w.inOrder)
 	}
 	return w
-}
-
-// controller makes one that remembers nothing.
-func (w *world) controller(lag *testkit.LagCache, faults *testkit.Faults) func(context.Context) error {
-	c := client.Client(w.env.Client)
-	if faults != nil {
-		faulty, err := client.New(faults.Config(w.env.Config), client.Options{Scheme: w.env.Scheme})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		c = faulty
-	}
-	room := statefulset.New(statefulset.Deps{Client: lag.Client(c), Live: w.env.Client, Position: lag, Clock: w.clock})
-	frame := reconcile.New(lag.Client(c), room, reconcile.Options{Name: "statefulset", Clock: w.clock, StatusInterval: -1})
-	return func(ctx context.Context) error {
-		_, err := frame.Reconcile(ctx, ctrl.Request{NamespacedName: w.key})
-		return err
-	}
 }
 
 // limits are what a set promises, worked out by hand from its whole numbers. The pod of a new number does not wait until the
@@ -129,10 +90,10 @@ func (w *world) inOrder(before, after *corev1.Pod, now []*corev1.Pod) string {
 		later := number(p) > number(after)
 		switch {
 		case p.UID == after.UID:
-		case before == nil && !later && !w.oracle.Available(p):
+		case before == nil && !later && !w.Oracle.Available(p):
 			return fmt.Sprintf("%s was made before %s was available", after.Name, p.Name)
 		case before == nil:
-		case !w.oracle.Available(p):
+		case !w.Oracle.Available(p):
 			return fmt.Sprintf("%s was taken away while %s was not available", after.Name, p.Name)
 		case later && revision(p) != revision(after) && revision(p) == revision(before):
 			return fmt.Sprintf("%s was changed before %s", after.Name, p.Name)
@@ -143,66 +104,29 @@ func (w *world) inOrder(before, after *corev1.Pod, now []*corev1.Pod) string {
 
 // run lets everybody act until the set is done, and holds the state against the promises.
 func (w *world) run() {
-	w.t.Helper()
-	w.until(w.settled)
-}
-
-// until lets everybody act until that is so.
-func (w *world) until(so func() error) {
-	w.t.Helper()
-	w.harness.Run(w.t, func(context.Context) error { return so() })
-}
-
-// settled is when the status says that all is done, of this spec.
-func (w *world) settled() error {
-	set := w.get()
-	for _, c := range set.Status.Conditions {
-		if c.Type == "Ready" && c.Status == corev1.ConditionTrue && set.Status.ObservedGeneration == set.Generation {
-			return nil
-		}
-	}
-	return fmt.Errorf("the set is not ready: %+v", set.Status)
-}
-
-func (w *world) get() *appsv1beta1.StatefulSet {
-	w.t.Helper()
-	var set appsv1beta1.StatefulSet
-	if err := w.env.Client.Get(w.t.Context(), w.key, &set); err != nil {
-		w.t.Fatal(err)
-	}
-	return &set
+	w.T.Helper()
+	w.Until(w.Ready)
 }
 
 // change edits the spec and runs until that is done.
 func (w *world) change(edits ...edit) {
-	w.t.Helper()
-	set := w.get()
-	for _, e := range edits {
-		e(set)
-	}
-	w.oracle.SetLimits(w.t, limits(set))
-	if err := w.env.Client.Update(w.t.Context(), set); err != nil {
-		w.t.Fatal(err)
-	}
+	w.T.Helper()
+	w.Change(append(edits, func(set *appsv1beta1.StatefulSet) { w.Oracle.SetLimits(w.T, limits(set)) })...)
 	w.run()
 }
 
 func (w *world) pods() map[string]*corev1.Pod {
-	w.t.Helper()
-	var list corev1.PodList
-	if err := w.env.Client.List(w.t.Context(), &list, client.InNamespace(w.ns)); err != nil {
-		w.t.Fatal(err)
-	}
+	w.T.Helper()
 	pods := map[string]*corev1.Pod{}
-	for i := range list.Items {
-		pods[list.Items[i].Name] = &list.Items[i]
+	for _, p := range w.Pods() {
+		pods[p.Name] = &p
 	}
 	return pods
 }
 
 // names of the pods, in order.
 func (w *world) names() string {
-	w.t.Helper()
+	w.T.Helper()
 	pods := w.pods()
 	names := make([]string, 0, len(pods))
 	for name := range pods {
@@ -213,7 +137,7 @@ func (w *world) names() string {
 }
 
 func (w *world) uids() map[string]types.UID {
-	w.t.Helper()
+	w.T.Helper()
 	all := map[string]types.UID{}
 	for name, p := range w.pods() {
 		all[name] = p.UID
@@ -222,25 +146,25 @@ func (w *world) uids() map[string]types.UID {
 }
 
 func (w *world) claim(name string) *corev1.PersistentVolumeClaim {
-	w.t.Helper()
+	w.T.Helper()
 	var c corev1.PersistentVolumeClaim
-	if err := w.env.Client.Get(w.t.Context(), client.ObjectKey{Namespace: w.ns, Name: name}, &c); err != nil {
-		w.t.Fatal(err)
+	if err := w.Env.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: name}, &c); err != nil {
+		w.T.Fatal(err)
 	}
 	return &c
 }
 
 func (w *world) delete(o client.Object) {
-	w.t.Helper()
-	if err := w.env.Client.Delete(w.t.Context(), o); err != nil {
-		w.t.Fatal(err)
+	w.T.Helper()
+	if err := w.Env.Client.Delete(w.T.Context(), o); err != nil {
+		w.T.Fatal(err)
 	}
 }
 
 func (w *world) patch(o client.Object, body string) {
-	w.t.Helper()
-	if err := w.env.Client.Patch(w.t.Context(), o, client.RawPatch(types.MergePatchType, []byte(body))); err != nil {
-		w.t.Fatal(err)
+	w.T.Helper()
+	if err := w.Env.Client.Patch(w.T.Context(), o, client.RawPatch(types.MergePatchType, []byte(body))); err != nil {
+		w.T.Fatal(err)
 	}
 }
 

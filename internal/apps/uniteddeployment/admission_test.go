@@ -128,8 +128,8 @@ func TestValidate(t *testing.T) {
 
 func TestValidateAChange(t *testing.T) {
 	w := newWorld(t, united(4, "2.. 2..", ofStatefulSets), nil)
-	w.settle(w.ready)
-	v := &validator{client: w.env.Client, live: w.env.Client}
+	w.settle(w.Ready)
+	v := &validator{client: w.Env.Client, live: w.Env.Client}
 	for _, test := range []struct {
 		reason string
 		change func(old, ud *appsv1beta1.UnitedDeployment)
@@ -149,7 +149,7 @@ func TestValidateAChange(t *testing.T) {
 		{"scaled below the minima here", func(_, ud *appsv1beta1.UnitedDeployment) { ud.Spec.Replicas = ptr.To[int32](1) }, "minReplicas add up to 4"},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
-			old := w.get()
+			old := w.Get()
 			ud := old.DeepCopy()
 			test.change(old, ud)
 			_, errs := v.Validate(t.Context(), old, ud)

@@ -28,11 +28,11 @@ func TestEveryFamily(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, united(6, "2 50% -", of), nil)
 			w.guard(6, 0)
-			w.settle(w.ready)
+			w.settle(w.Ready)
 			if got := w.spread(); got != "a 2/2, b 3/3, c 1/1" {
 				t.Errorf("pods: %s", got)
 			}
-			ud := w.get()
+			ud := w.Get()
 			s := ud.Status
 			if s.Replicas != 6 || s.ReadyReplicas != 6 || s.UpdatedReplicas != 6 || s.UpdatedReadyReplicas != 6 || s.CurrentRevision != s.UpdatedRevision ||
 				s.LabelSelector != "app=shop" || len(s.SubsetStatuses) != 3 || s.SubsetStatuses[1].Replicas != 3 || s.SubsetStatuses[1].ReadyReplicas != 3 {
@@ -46,13 +46,13 @@ func TestEveryFamily(t *testing.T) {
 				t.Errorf("got %+v", child)
 			}
 			// A new image, and another number.
-			w.change(func(ud *appsv1beta1.UnitedDeployment) {
+			w.Change(func(ud *appsv1beta1.UnitedDeployment) {
 				f, _ := familyOf(&ud.Spec.Template)
 				setImage(ud, f, "registry.local/shop:v2")
 				ud.Spec.Replicas = ptr.To[int32](8)
 			})
 			w.guard(8, 6)
-			w.settle(w.ready)
+			w.settle(w.Ready)
 			if got := w.spread(); got != "a 2/2, b 4/4, c 2/2" {
 				t.Errorf("pods: %s", got)
 			}
@@ -82,10 +82,10 @@ func setImage(ud *appsv1beta1.UnitedDeployment, f family, image string) {
 }
 
 func (w *world) revisions() []appsv1.ControllerRevision {
-	w.t.Helper()
+	w.T.Helper()
 	var list appsv1.ControllerRevisionList
-	if err := w.env.Client.List(w.t.Context(), &list, client.InNamespace(w.key.Namespace)); err != nil {
-		w.t.Fatal(err)
+	if err := w.Env.Client.List(w.T.Context(), &list, client.InNamespace(w.Namespace)); err != nil {
+		w.T.Fatal(err)
 	}
 	return list.Items
 }
@@ -106,7 +106,7 @@ func TestASubsetIsWhatItsFieldsSay(t *testing.T) {
 		}}}
 	})
 	w := newWorld(t, ud, nil)
-	w.settle(w.ready)
+	w.settle(w.Ready)
 	a, b := w.children()["shop-a"], w.children()["shop-b"]
 	tmpl := shapeOf(a).template
 	terms := tmpl.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
@@ -125,14 +125,14 @@ func TestASubsetIsWhatItsFieldsSay(t *testing.T) {
 	restarted := as[*appsv1beta1.CloneSet](t, a.DeepCopyObject())
 	restarted.Spec.Template.Annotations[appsv1beta1.RestartedAt] = "now"
 	restarted.Labels["other"] = "z"
-	if err := w.env.Client.Update(t.Context(), restarted); err != nil {
+	if err := w.Env.Client.Update(t.Context(), restarted); err != nil {
 		t.Fatal(err)
 	}
-	w.change(func(ud *appsv1beta1.UnitedDeployment) {
+	w.Change(func(ud *appsv1beta1.UnitedDeployment) {
 		ud.Spec.Topology.Subsets[0].Tolerations = nil
 		ud.Spec.Topology.Subsets[0].Patch = runtime.RawExtension{Raw: []byte(`{"metadata":{"annotations":{"size":"big"}}}`)}
 	})
-	w.settle(w.ready)
+	w.settle(w.Ready)
 	a = w.children()["shop-a"]
 	tmpl = shapeOf(a).template
 	if len(tmpl.Spec.Tolerations) != 0 || len(tmpl.Spec.Containers[0].Env) != 0 || tmpl.Annotations["size"] != "big" ||
@@ -144,14 +144,14 @@ func TestASubsetIsWhatItsFieldsSay(t *testing.T) {
 func TestSomebodyElsesChangeIsTakenBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, united(2, "- -"), nil)
-	w.settle(w.ready)
+	w.settle(w.Ready)
 	a := as[*appsv1beta1.CloneSet](t, w.children()["shop-a"])
 	a.Spec.Template.Spec.Containers[0].Image = "registry.local/other:v1"
 	a.Spec.Replicas = ptr.To[int32](7)
-	if err := w.env.Client.Update(t.Context(), a); err != nil {
+	if err := w.Env.Client.Update(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	w.settle(w.ready)
+	w.settle(w.Ready)
 	a = as[*appsv1beta1.CloneSet](t, w.children()["shop-a"])
 	if a.Spec.Template.Spec.Containers[0].Image != "registry.local/shop:v1" || *a.Spec.Replicas != 1 {
 		t.Errorf("got %+v", a.Spec)
@@ -162,17 +162,17 @@ func TestSomebodyElsesChangeIsTakenBack(t *testing.T) {
 func TestAMove(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, united(10, "10 0"), nil)
-	w.settle(w.ready)
+	w.settle(w.Ready)
 	w.guard(10, 8)
-	w.change(func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.Topology.Subsets = parseSubsets("0 10") })
-	if err := w.pass(); err != nil {
+	w.Change(func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.Topology.Subsets = parseSubsets("0 10") })
+	if err := w.Pass(w.T); err != nil {
 		t.Fatal(err)
 	}
-	held := w.get().Status.Held
+	held := w.Get().Status.Held
 	if len(held) != 1 || held[0].Reason != "Subset" || held[0].Message == "" {
 		t.Errorf("it does not say what it waits for: %+v", held)
 	}
-	w.settle(w.ready)
+	w.settle(w.Ready)
 	if got := w.spread(); got != "b 10/10" {
 		t.Errorf("pods: %s", got)
 	}
@@ -181,14 +181,14 @@ func TestAMove(t *testing.T) {
 func TestASubsetIsTakenOut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, united(9, "- - -"), nil)
-	w.settle(w.ready)
+	w.settle(w.Ready)
 	w.guard(9, 7)
-	w.change(func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.Topology.Subsets = ud.Spec.Topology.Subsets[:2] })
-	w.settle(w.ready)
+	w.Change(func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.Topology.Subsets = ud.Spec.Topology.Subsets[:2] })
+	w.settle(w.Ready)
 	if got := w.spread(); got != "a 5/5, b 4/4" {
 		t.Errorf("pods: %s", got)
 	}
-	if len(w.children()) != 2 || len(w.get().Status.SubsetStatuses) != 2 {
+	if len(w.children()) != 2 || len(w.Get().Status.SubsetStatuses) != 2 {
 		t.Errorf("its workload is still there: %s", w.describe())
 	}
 }
@@ -203,24 +203,24 @@ func TestAdaptiveMovesPodsThatFindNoNode(t *testing.T) {
 			w := newWorld(t, united(10, "..5 ..", adaptively(false), of), nil)
 			w.space["a"] = 2
 			w.guard(10, 7)
-			w.settle(w.ready)
+			w.settle(w.Ready)
 			if got := w.spread(); got != "a 2/2, b 8/8" {
 				t.Errorf("pods: %s", got)
 			}
-			c := w.get().Status.SubsetStatuses[0].Conditions
+			c := w.Get().Status.SubsetStatuses[0].Conditions
 			if len(c) != 1 || c[0].Type != "Schedulable" || c[0].Status != "False" || !strings.Contains(c[0].Message, "0/3 nodes are available") {
 				t.Errorf("subset a: %+v", c)
 			}
 			// There is room again: what runs stays where it runs, and what comes goes where it belongs.
 			w.space["a"] = 10
-			w.clock.Step(6 * time.Minute)
-			w.settle(w.ready)
+			w.Clock.Step(6 * time.Minute)
+			w.settle(w.Ready)
 			if got := w.spread(); got != "a 2/2, b 8/8" {
 				t.Errorf("pods were moved that ran: %s", got)
 			}
 			w.guard(12, 7)
-			w.change(func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.Replicas = ptr.To[int32](12) })
-			w.settle(w.ready)
+			w.Change(func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.Replicas = ptr.To[int32](12) })
+			w.settle(w.Ready)
 			if got := w.spread(); got != "a 4/4, b 8/8" {
 				t.Errorf("pods: %s", got)
 			}
@@ -234,15 +234,15 @@ func TestNobodyHasRoom(t *testing.T) {
 	w.space["a"], w.space["b"] = 2, 2
 	w.guard(6, 0)
 	w.settle(func() error {
-		for _, h := range w.get().Status.Held {
+		for _, h := range w.Get().Status.Held {
 			if h.Reason == "Scheduling" && len(h.Pods) > 0 && strings.Contains(h.Message, "no other subset takes them") {
 				return nil
 			}
 		}
-		return fmt.Errorf("held: %+v", w.get().Status.Held)
+		return fmt.Errorf("held: %+v", w.Get().Status.Held)
 	})
 	w.space["b"] = 4
-	w.settle(w.ready)
+	w.settle(w.Ready)
 	if got := w.spread(); got != "a 2/2, b 4/4" {
 		t.Errorf("pods: %s", got)
 	}
@@ -265,8 +265,8 @@ func TestReserve(t *testing.T) {
 			reserved++
 		}
 	}
-	w.settle(w.ready)
-	if s := w.get().Status; reserved != 3 || s.ReservedPods != 3 || s.Replicas != 10 || s.SubsetStatuses[0].ReservedPods != 3 {
+	w.settle(w.Ready)
+	if s := w.Get().Status; reserved != 3 || s.ReservedPods != 3 || s.Replicas != 10 || s.SubsetStatuses[0].ReservedPods != 3 {
 		t.Errorf("%d pods are labelled; status %+v", reserved, s)
 	}
 	// One comes to life: one that stood in goes. Then the others.
@@ -282,14 +282,14 @@ func TestReserve(t *testing.T) {
 		if got := w.spread(); got != "a 5/5, b 5/5" {
 			return errors.New(got)
 		}
-		return w.ready()
+		return w.Ready()
 	})
 	for _, p := range w.pods() {
 		if _, has := p.Labels[appsv1beta1.ReservedPod]; has {
 			t.Errorf("%s is ready, but labelled as reserved", p.Name)
 		}
 	}
-	if s := w.get().Status; s.ReservedPods != 0 || s.Replicas != 10 {
+	if s := w.Get().Status; s.ReservedPods != 0 || s.Replicas != 10 {
 		t.Errorf("status %+v", s)
 	}
 }
@@ -323,11 +323,11 @@ func TestPartitions(t *testing.T) {
 			w := newWorld(t, united(4, "- -", test.of, func(ud *appsv1beta1.UnitedDeployment) {
 				ud.Spec.UpdateStrategy.ManualUpdate = &appsv1beta1.ManualUpdate{Partitions: map[string]int32{"a": 2, "b": 0}}
 			}), nil)
-			w.settle(w.ready)
+			w.settle(w.Ready)
 			if got := test.want(t, w.children()["shop-a"]); got != test.is {
 				t.Errorf("got %v, want %v", got, test.is)
 			}
-			if s := w.get().Status.SubsetStatuses; s[0].Partition != 2 || s[1].Partition != 0 {
+			if s := w.Get().Status.SubsetStatuses; s[0].Partition != 2 || s[1].Partition != 0 {
 				t.Errorf("status: %+v", s)
 			}
 		})
@@ -337,19 +337,19 @@ func TestPartitions(t *testing.T) {
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, united(2, "- -", func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.RevisionHistoryLimit = ptr.To[int32](1) }), nil)
-	w.settle(w.ready)
-	first := w.get().Status.UpdatedRevision
+	w.settle(w.Ready)
+	first := w.Get().Status.UpdatedRevision
 	for _, image := range []string{"v2", "v3", "v1"} {
-		w.change(func(ud *appsv1beta1.UnitedDeployment) { setImage(ud, w.family, "registry.local/shop:"+image) })
-		w.settle(w.ready)
+		w.Change(func(ud *appsv1beta1.UnitedDeployment) { setImage(ud, w.family, "registry.local/shop:"+image) })
+		w.settle(w.Ready)
 	}
-	w.settle(w.ready)
+	w.settle(w.Ready)
 	revisions := w.revisions()
-	if s := w.get().Status; len(revisions) > 2 || s.CurrentRevision != s.UpdatedRevision {
+	if s := w.Get().Status; len(revisions) > 2 || s.CurrentRevision != s.UpdatedRevision {
 		t.Errorf("%d revisions, status %+v", len(revisions), s)
 	}
 	// v1 was beyond the limit once v3 came, and has come back under its own name.
-	if s := w.get().Status; s.UpdatedRevision != first {
+	if s := w.Get().Status; s.UpdatedRevision != first {
 		t.Errorf("the template of %s came back as %s", first, s.UpdatedRevision)
 	}
 }
@@ -357,31 +357,31 @@ func TestHistory(t *testing.T) {
 func TestOrphansAreAdopted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, united(4, "- -"), nil)
-	w.settle(w.ready)
+	w.settle(w.Ready)
 	before := w.children()
-	old := w.get()
-	if err := w.env.Client.Delete(t.Context(), old, client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
+	old := w.Get()
+	if err := w.Env.Client.Delete(t.Context(), old, client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
 		t.Fatal(err)
 	}
 	for _, object := range before { // as the garbage collector does with --cascade=orphan
 		object.SetOwnerReferences(nil)
-		if err := w.env.Client.Update(t.Context(), object); err != nil {
+		if err := w.Env.Client.Update(t.Context(), object); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, rev := range w.revisions() {
-		if err := w.env.Client.Delete(t.Context(), &rev); err != nil {
+		if err := w.Env.Client.Delete(t.Context(), &rev); err != nil {
 			t.Fatal(err)
 		}
 	}
 	again := united(4, "- -")
-	again.Namespace = w.key.Namespace
+	again.Namespace = w.Namespace
 	Default(again)
-	if err := w.env.Client.Create(t.Context(), again); err != nil {
+	if err := w.Env.Client.Create(t.Context(), again); err != nil {
 		t.Fatal(err)
 	}
 	w.guard(4, 4)
-	w.settle(w.ready)
+	w.settle(w.Ready)
 	for name, object := range w.children() {
 		if object.GetUID() != before[name].GetUID() || !metav1.IsControlledBy(object, again) {
 			t.Errorf("%s was not adopted", name)
@@ -430,10 +430,10 @@ func TestWhatCannotBeDone(t *testing.T) {
 		t.Run(test.reason, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, united(4, "2..4 2..4"), nil)
-			w.settle(w.ready)
-			ud := w.get()
+			w.settle(w.Ready)
+			ud := w.Get()
 			test.change(ud)
-			if err := w.env.Client.Update(t.Context(), ud); err != nil {
+			if err := w.Env.Client.Update(t.Context(), ud); err != nil {
 				if test.want == nil {
 					return // refused already by the schema that it shares with CloneSet
 				}
@@ -459,20 +459,20 @@ func TestANameThatSomebodyElseHas(t *testing.T) {
 	t.Parallel()
 	ud := united(4, "- -")
 	w := newWorld(t, ud, nil)
-	other := &appsv1beta1.CloneSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.key.Namespace, Name: "shop-a"}}
+	other := &appsv1beta1.CloneSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-a"}}
 	other.Spec.Selector, other.Spec.Template = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "other"}}, podTemplateOf("registry.local/other:v1")
 	other.Spec.Template.Labels = other.Spec.Selector.MatchLabels
-	if err := w.env.Client.Create(t.Context(), other); err != nil {
+	if err := w.Env.Client.Create(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
-		_ = w.pass() // its error is in the condition
+		_ = w.Pass(w.T) // its error is in the condition
 	}
 	if c := w.condition("SubsetFailure"); !strings.Contains(c.Message, `subset "a": create CloneSet shop-a: an object of that name exists`) {
 		t.Errorf("got %+v", c)
 	}
 	var still appsv1beta1.CloneSet
-	if err := w.env.Client.Get(t.Context(), client.ObjectKeyFromObject(other), &still); err != nil || len(still.OwnerReferences) > 0 {
+	if err := w.Env.Client.Get(t.Context(), client.ObjectKeyFromObject(other), &still); err != nil || len(still.OwnerReferences) > 0 {
 		t.Errorf("it was touched: %+v %v", still.ObjectMeta, err)
 	}
 }
@@ -482,9 +482,9 @@ func life(of func(*appsv1beta1.UnitedDeployment), behind int) testkit.Scenario {
 	return func(t *testing.T, f *testkit.Faults) {
 		t.Helper()
 		w := newWorld(t, united(5, "3 -", of), f)
-		w.behind = behind
+		w.Lag.Behind = behind
 		w.guard(5, 0)
-		w.settle(w.ready)
+		w.settle(w.Ready)
 		w.guard(5, 3)
 		steps := []func(*appsv1beta1.UnitedDeployment){
 			func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.Topology.Subsets = parseSubsets("1 -") },
@@ -492,21 +492,21 @@ func life(of func(*appsv1beta1.UnitedDeployment), behind int) testkit.Scenario {
 			func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.Topology.Subsets = parseSubsets("-") },
 		}
 		for _, step := range steps {
-			w.change(step)
-			w.settle(w.ready)
+			w.Change(step)
+			w.settle(w.Ready)
 		}
 		f.Stop()
-		w.behind = 0
-		w.restart()
+		w.Lag.Behind = 0
+		w.Restart()
 		w.watch = func() {}
-		w.change(func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.Replicas = ptr.To[int32](2) })
-		w.settle(w.ready)
+		w.Change(func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.Replicas = ptr.To[int32](2) })
+		w.settle(w.Ready)
 		if got := w.spread(); got != "a 2/2" || len(w.children()) != 1 {
 			t.Errorf("pods: %s; %s", got, w.describe())
 		}
 		seen := map[string]bool{}
 		for _, rev := range w.revisions() {
-			if seen[string(rev.Data.Raw)] || !metav1.IsControlledBy(&rev, w.get()) {
+			if seen[string(rev.Data.Raw)] || !metav1.IsControlledBy(&rev, w.Get()) {
 				t.Errorf("revision %s is there twice, or nobody's", rev.Name)
 			}
 			seen[string(rev.Data.Raw)] = true

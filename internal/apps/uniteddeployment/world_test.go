@@ -2,7 +2,6 @@ package uniteddeployment
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,10 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
-	testclock "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/pod"
@@ -29,21 +26,14 @@ import (
 
 // world is one UnitedDeployment on a real API server. The workloads' controllers and the scheduler are pretended, one step at a time.
 type world struct {
-	t      *testing.T
-	env    *testkit.Env
-	key    client.ObjectKey
+	*testkit.World[*appsv1beta1.UnitedDeployment]
+
 	family family
-	cache  *testkit.LagCache
-	clock  *testclock.FakeClock
-	faults *testkit.Faults
-	frame  *reconcile.Frame[*appsv1beta1.UnitedDeployment]
 	events *record.FakeRecorder
 	// space is for how many pods each subset has nodes; a subset that is not named has nodes for all.
 	space map[string]int
 	// watch is called after every step.
 	watch func()
-	// behind is how many events the cache lags in three passes out of four; in the fourth it catches up.
-	behind, passes int
 }
 
 var labelsOfAll = map[string]string{"app": "shop"} //nolint:gochecknoglobals // never changed
@@ -97,136 +87,56 @@ func ofAdvancedStatefulSets(ud *appsv1beta1.UnitedDeployment) {
 
 func newWorld(t *testing.T, ud *appsv1beta1.UnitedDeployment, faults *testkit.Faults) *world {
 	t.Helper()
-	env := testkit.APIServer(t)
-	ud.Namespace = env.Namespace(t)
-	Default(ud)
-	if err := env.Client.Create(t.Context(), ud); err != nil {
-		t.Fatal(err)
-	}
 	f, _ := familyOf(&ud.Spec.Template)
 	w := &world{
-		t: t, env: env, key: client.ObjectKeyFromObject(ud), family: f, faults: faults, space: map[string]int{}, watch: func() {},
-		clock: testclock.NewFakeClock(time.Now()), events: record.NewFakeRecorder(1000),
+		World:  testkit.NewWorld[*appsv1beta1.UnitedDeployment](t, faults, f.empty(), &corev1.Pod{}, &appsv1.ControllerRevision{}),
+		family: f, events: record.NewFakeRecorder(1000), space: map[string]int{}, watch: func() {},
 	}
-	w.cache = testkit.NewLagCache(t, env, ud.Namespace, f.empty(), &corev1.Pod{}, &appsv1.ControllerRevision{})
-	if err := workload.Index(t.Context(), w.cache); err != nil {
-		t.Fatal(err)
-	}
-	w.restart()
-	return w
-}
-
-// restart replaces the controller by one that remembers nothing.
-func (w *world) restart() {
-	w.t.Helper()
-	c := client.Client(w.env.Client)
-	if w.faults != nil {
-		faulty, err := client.New(w.faults.Config(w.env.Config), client.Options{Scheme: w.env.Scheme})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		c = faulty
-	}
-	if err := w.cache.CatchUp(w.t.Context()); err != nil {
-		w.t.Fatal(err)
-	}
-	room := New(Deps{Client: w.cache.Client(c), Live: w.env.Client, Clock: w.clock})
-	w.frame = reconcile.New(w.cache.Client(c), room, reconcile.Options{
-		Name: "uniteddeployment", Clock: w.clock, StatusInterval: -1, Recorder: w.events,
+	w.Index(workload.Index)
+	w.Events, w.Tick, w.Kubelet = w.events, 3*time.Second, nil
+	Default(ud)
+	w.Create(ud)
+	w.Runs(func(c client.Client) reconcile.Room[*appsv1beta1.UnitedDeployment] {
+		return New(Deps{Client: c, Live: w.Env.Client, Clock: w.Clock})
 	})
-}
-
-func (w *world) pass() error {
-	w.t.Helper()
-	w.cache.Behind = w.behind
-	if w.passes++; w.passes%4 == 0 {
-		w.cache.Behind = 0
-	}
-	if err := w.cache.Refresh(w.t.Context()); err != nil {
-		w.t.Fatal(err)
-	}
-	_, err := w.frame.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: w.key})
-	if err != nil && w.faults != nil && w.faults.Dead() {
-		w.faults.Revive()
-		w.restart()
-	}
-	return err
+	return w
 }
 
 // settle lets everybody act in turns until the object is as it is to be.
 func (w *world) settle(done func() error) {
-	w.t.Helper()
-	var last error
-	for range 150 {
-		if err := w.pass(); err != nil {
-			last = err
-		}
+	w.T.Helper()
+	w.Each = func() {
 		w.watch()
 		w.workloads()
 		w.watch()
-		w.clock.Step(3 * time.Second)
-		if done() == nil {
-			return
-		}
 	}
-	w.t.Fatalf("it never came to its end: %v; %v\n%s", done(), last, w.describe())
-}
-
-// ready: all is as the spec asks for, and known to be.
-func (w *world) ready() error {
-	ud := w.get()
-	for _, c := range ud.Status.Conditions {
-		if c.Type == "Ready" && c.Status == "True" && ud.Status.ObservedGeneration == ud.Generation {
-			return nil
-		}
-	}
-	return fmt.Errorf("not ready: %+v", ud.Status.Conditions)
-}
-
-func (w *world) get() *appsv1beta1.UnitedDeployment {
-	w.t.Helper()
-	var ud appsv1beta1.UnitedDeployment
-	if err := w.env.Client.Get(context.Background(), w.key, &ud); err != nil {
-		w.t.Fatal(err)
-	}
-	return &ud
-}
-
-func (w *world) change(edit func(*appsv1beta1.UnitedDeployment)) {
-	w.t.Helper()
-	ud := w.get()
-	edit(ud)
-	if err := w.env.Client.Update(w.t.Context(), ud); err != nil {
-		w.t.Fatal(err)
-	}
+	w.Until(done)
+	w.Each = nil
 }
 
 // children are the workloads, by their names.
 func (w *world) children() map[string]client.Object {
-	w.t.Helper()
+	w.T.Helper()
 	list := w.family.list()
-	if err := w.env.Client.List(context.Background(), list, client.InNamespace(w.key.Namespace)); err != nil {
-		w.t.Fatal(err)
+	if err := w.Env.Client.List(w.T.Context(), list, client.InNamespace(w.Namespace)); err != nil {
+		w.T.Fatal(err)
 	}
 	all := map[string]client.Object{}
 	err := meta.EachListItem(list, func(item runtime.Object) error {
-		object := as[client.Object](w.t, item)
+		object := as[client.Object](w.T, item)
 		all[object.GetName()] = object
 		return nil
 	})
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return all
 }
 
+// pods are those that stay.
 func (w *world) pods() []corev1.Pod {
-	w.t.Helper()
-	var list corev1.PodList
-	if err := w.env.Client.List(context.Background(), &list, client.InNamespace(w.key.Namespace)); err != nil {
-		w.t.Fatal(err)
-	}
-	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	w.T.Helper()
+	return slices.DeleteFunc(w.Pods(), func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
 }
 
 func (w *world) podsOf(child string) []corev1.Pod {
@@ -257,12 +167,12 @@ func (w *world) describe() string {
 		all = append(all, fmt.Sprintf("%s asked for %d: %+v", name, *(*shapeOf(object).replicas), countsOf(object)))
 	}
 	slices.Sort(all)
-	return fmt.Sprintf("%s\n%+v\n%s", strings.Join(all, "\n"), w.get().Status, w.spread())
+	return fmt.Sprintf("%s\n%+v\n%s", strings.Join(all, "\n"), w.Get().Status, w.spread())
 }
 
 // workloads pretends one step of every workload's controller, and of the scheduler.
 func (w *world) workloads() {
-	w.t.Helper()
+	w.T.Helper()
 	for name, object := range w.children() {
 		if object.GetDeletionTimestamp() == nil {
 			w.workload(name, object)
@@ -271,7 +181,7 @@ func (w *world) workloads() {
 }
 
 func (w *world) workload(name string, object client.Object) {
-	w.t.Helper()
+	w.T.Helper()
 	asked, pods := int(*(*shapeOf(object).replicas)), w.podsOf(name)
 	// Those without a node go first, but for pods with ordinals; the last one otherwise.
 	slices.SortFunc(pods, func(a, b corev1.Pod) int {
@@ -284,8 +194,8 @@ func (w *world) workload(name string, object client.Object) {
 		w.newPod(name, object)
 	}
 	for i := len(pods) - 1; i >= asked; i-- {
-		if err := w.env.Client.Delete(w.t.Context(), &pods[i], client.GracePeriodSeconds(0)); err != nil {
-			w.t.Fatal(err)
+		if err := w.Env.Client.Delete(w.T.Context(), &pods[i], client.GracePeriodSeconds(0)); err != nil {
+			w.T.Fatal(err)
 		}
 	}
 	w.schedule(name, object.GetLabels()[appsv1beta1.SubsetName])
@@ -308,7 +218,7 @@ func btoi(yes bool) int {
 }
 
 func (w *world) newPod(name string, object client.Object) {
-	w.t.Helper()
+	w.T.Helper()
 	taken := map[string]bool{}
 	for _, p := range w.podsOf(name) {
 		taken[p.Name] = true
@@ -319,16 +229,16 @@ func (w *world) newPod(name string, object client.Object) {
 	}
 	tmpl := shapeOf(object).template.DeepCopy()
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Namespace: w.key.Namespace, Name: fmt.Sprintf("%s-%d", name, n), Labels: merged(tmpl.Labels, map[string]string{"child": name}),
+		Namespace: w.Namespace, Name: fmt.Sprintf("%s-%d", name, n), Labels: merged(tmpl.Labels, map[string]string{"child": name}),
 	}, Spec: tmpl.Spec}
-	if err := w.env.Client.Create(w.t.Context(), p); err != nil {
-		w.t.Fatal(err)
+	if err := w.Env.Client.Create(w.T.Context(), p); err != nil {
+		w.T.Fatal(err)
 	}
 }
 
 // schedule gives nodes to pods as long as there is space.
 func (w *world) schedule(name, subset string) {
-	w.t.Helper()
+	w.T.Helper()
 	space, bounded := w.space[subset]
 	for _, p := range w.pods() {
 		if p.Labels[appsv1beta1.SubsetName] == subset && pod.Ready(&p) {
@@ -339,7 +249,7 @@ func (w *world) schedule(name, subset string) {
 		if pod.Ready(&p) {
 			continue
 		}
-		now := metav1.NewTime(w.clock.Now())
+		now := metav1.NewTime(w.Clock.Now())
 		condition := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/3 nodes are available", LastTransitionTime: now}
 		if has := pod.Condition(&p, corev1.PodScheduled); has != nil {
 			condition.LastTransitionTime = has.LastTransitionTime
@@ -354,14 +264,14 @@ func (w *world) schedule(name, subset string) {
 				{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: now},
 			}
 		}
-		if err := w.env.Client.Status().Update(w.t.Context(), &p); err != nil {
-			w.t.Fatal(err)
+		if err := w.Env.Client.Status().Update(w.T.Context(), &p); err != nil {
+			w.T.Fatal(err)
 		}
 	}
 }
 
 func (w *world) writeStatus(object client.Object, n counts) {
-	w.t.Helper()
+	w.T.Helper()
 	switch o := object.(type) {
 	case *appsv1beta1.CloneSet:
 		s := &o.Status
@@ -377,8 +287,8 @@ func (w *world) writeStatus(object client.Object, n counts) {
 		s := &o.Status
 		s.ObservedGeneration, s.Replicas, s.ReadyReplicas, s.UpdatedReplicas = o.Generation, n.pods, n.ready, n.updated
 	}
-	if err := w.env.Client.Status().Update(w.t.Context(), object); err != nil {
-		w.t.Fatal(err)
+	if err := w.Env.Client.Status().Update(w.T.Context(), object); err != nil {
+		w.T.Fatal(err)
 	}
 }
 
@@ -386,7 +296,7 @@ func (w *world) writeStatus(object client.Object, n counts) {
 func (w *world) guard(most, least int) {
 	reached := false
 	w.watch = func() {
-		w.t.Helper()
+		w.T.Helper()
 		all, up, asked := w.pods(), 0, 0
 		for _, p := range all {
 			up += btoi(pod.Ready(&p))
@@ -396,13 +306,13 @@ func (w *world) guard(most, least int) {
 		}
 		reached = reached || up >= least
 		if len(all) > most || asked > most || (reached && up < least) {
-			w.t.Errorf("%d pods, %d asked for, %d ready; at most %d and at least %d were promised\n%s", len(all), asked, up, most, least, w.describe())
+			w.T.Errorf("%d pods, %d asked for, %d ready; at most %d and at least %d were promised\n%s", len(all), asked, up, most, least, w.describe())
 		}
 	}
 }
 
 func (w *world) condition(kind string) appsv1beta1.WorkloadCondition {
-	for _, c := range w.get().Status.Conditions {
+	for _, c := range w.Get().Status.Conditions {
 		if c.Type == kind {
 			return c
 		}
