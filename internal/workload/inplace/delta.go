@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/pod"
 )
 
 // Delta is what changes from one pod template to another, as far as a running pod can follow.
@@ -34,8 +35,29 @@ func (d Delta) Empty() bool {
 // Disturbs reports whether the change may make the pod not ready: a change of metadata alone does not.
 func (d Delta) Disturbs() bool { return len(d.Images) > 0 || len(d.Resources) > 0 || len(d.Env) > 0 }
 
-// Between returns how a pod made from one template becomes one of the other, or the fields that prevent it.
+// Between returns how a pod made from one template becomes one of the other, or the fields that prevent it. What one of them
+// says and the other leaves to the API server prevents nothing.
 func Between(from, to *corev1.PodTemplateSpec) (Delta, []string) {
+	delta, blocked := compare(from, to)
+	if len(blocked) == 0 {
+		return delta, nil
+	}
+	return compare(completed(from, to), completed(to, from))
+}
+
+// completed is the template with the API server's defaults. The pull policy follows the image where neither says it, and a pod
+// keeps its own.
+func completed(template, other *corev1.PodTemplateSpec) *corev1.PodTemplateSpec {
+	full := pod.Defaulted(template)
+	for i := range min(len(template.Spec.Containers), len(other.Spec.Containers)) {
+		if template.Spec.Containers[i].ImagePullPolicy == "" && other.Spec.Containers[i].ImagePullPolicy == "" {
+			full.Spec.Containers[i].ImagePullPolicy = ""
+		}
+	}
+	return full
+}
+
+func compare(from, to *corev1.PodTemplateSpec) (Delta, []string) {
 	delta := Delta{
 		Labels:      metadataDelta(from.Labels, to.Labels),
 		Annotations: metadataDelta(from.Annotations, to.Annotations),

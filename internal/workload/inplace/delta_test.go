@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/holdfast-io/holdfast/internal/pod"
 )
 
 // template is a pod template with a container main and a container side, changed by the overrides.
@@ -89,6 +91,24 @@ func TestBetween(t *testing.T) {
 	}{
 		{"the same template", none, none, "", ""},
 		{"an image", none, with(func(c *corev1.Container) { c.Image = "web:v2" }), "image main=web:v2", ""},
+		{
+			"an image, and what the API server fills in", func(t *corev1.PodTemplateSpec) { *t = *pod.Defaulted(t) },
+			with(func(c *corev1.Container) { c.Image = "web:v2" }), "image main=web:v2", "",
+		},
+		{
+			"an image whose pull policy follows its tag: the pod keeps its own", func(t *corev1.PodTemplateSpec) {
+				t.Spec.DNSPolicy = corev1.DNSClusterFirst
+			}, with(func(c *corev1.Container) { c.Image = "web:latest" }), "image main=web:latest", "",
+		},
+		{
+			"a pull policy that was written", with(func(c *corev1.Container) { c.ImagePullPolicy = corev1.PullIfNotPresent }),
+			with(func(c *corev1.Container) { c.Image = "web:latest" }), "image main=web:latest",
+			"spec.containers[main].imagePullPolicy",
+		},
+		{
+			"something else than the default", none, func(t *corev1.PodTemplateSpec) { t.Spec.DNSPolicy = corev1.DNSDefault }, "",
+			"spec.dnsPolicy",
+		},
 		{
 			"two images", none, func(t *corev1.PodTemplateSpec) { t.Spec.Containers[0].Image, t.Spec.Containers[1].Image = "x", "y" },
 			"image main=x; image side=y", "",

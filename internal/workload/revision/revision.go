@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/rand"
+
+	"github.com/holdfast-io/holdfast/internal/pod"
 )
 
 // DefaultHistoryLimit is how many revisions without a pod are kept when the user says nothing.
@@ -96,13 +98,14 @@ func Template(rev *appsv1.ControllerRevision) (*corev1.PodTemplateSpec, error) {
 	return &d.Spec.Template.PodTemplateSpec, nil
 }
 
-// Find returns the newest revision that holds exactly this template, or nil. It compares what the templates mean, not
-// their bytes, so that a history written by another controller is taken over without a rollout.
+// Find returns the newest revision that holds this template, or nil. It compares what the templates mean, not their bytes, and
+// with what the API server fills in, so that a history written by another controller is taken over without a rollout.
 func Find(history []*appsv1.ControllerRevision, tmpl *corev1.PodTemplateSpec) *appsv1.ControllerRevision {
 	var found *appsv1.ControllerRevision
+	wanted := pod.Defaulted(tmpl)
 	for _, rev := range history {
 		held, err := Template(rev)
-		if err != nil || !apiequality.Semantic.DeepEqual(held, tmpl) {
+		if err != nil || !apiequality.Semantic.DeepEqual(pod.Defaulted(held), wanted) {
 			continue
 		}
 		if found == nil || rev.Revision > found.Revision {

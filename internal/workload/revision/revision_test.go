@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/holdfast-io/holdfast/internal/pod"
 )
 
 func owner() *metav1.ObjectMeta { return &metav1.ObjectMeta{Name: "web", Namespace: "ns", UID: "uid"} }
@@ -83,12 +85,18 @@ func TestTemplateThatCannotBeRead(t *testing.T) {
 func TestFind(t *testing.T) {
 	const otherOrder = `{"spec":{"template":{"spec":{"containers":[{"resources":{"requests":{"cpu":"1.5"}},"image":"web:v1","args":[],"name":"main"}]},` +
 		`"metadata":{"labels":{"app":"web"},"creationTimestamp":null},"$patch":"replace"}}}`
+	full, err := New(owner(), kind(), pod.Defaulted(podTemplate("web:v1")), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full.Revision = 4
 	for _, test := range []struct {
 		reason  string
 		history []*appsv1.ControllerRevision
 		want    int64
 	}{
 		{"no history", nil, 0},
+		{"with all that the API server fills in", []*appsv1.ControllerRevision{full}, 4},
 		{"another template", []*appsv1.ControllerRevision{made(t, "web:v2", 1, 0)}, 0},
 		{"this template", []*appsv1.ControllerRevision{made(t, "web:v2", 1, 0), made(t, "web:v1", 2, 0)}, 2},
 		{"written by another controller: other order, other spelling", []*appsv1.ControllerRevision{foreign("web-1", otherOrder, 5)}, 5},
