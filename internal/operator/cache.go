@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +24,12 @@ func cacheOptions() ctrlcache.Options {
 		ByObject: map[client.Object]ctrlcache.ByObject{
 			&corev1.Pod{}:  {Transform: slim},
 			&corev1.Node{}: {Transform: slimNode},
+			// Others' workloads.
+			&appsv1.Deployment{}:         {Transform: slimOthers},
+			&appsv1.StatefulSet{}:        {Transform: slimOthers},
+			&appsv1.DaemonSet{}:          {Transform: slimOthers},
+			&appsv1.ControllerRevision{}: {Transform: slimOthers},
+			&batchv1.Job{}:               {Transform: slimOthers},
 			// Others' configurations are none of our business, and we have no right to read them.
 			&admissionregistrationv1.MutatingWebhookConfiguration{}: {
 				Field: fields.OneTermEqualSelector(metav1.ObjectNameField, ConfigurationName),

@@ -4,10 +4,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/workload/node"
 )
 
@@ -81,5 +85,81 @@ func TestBareTakesWhatAnInformerMayHand(t *testing.T) {
 	}
 	if _, err := slim("rubbish"); err == nil {
 		t.Error("rubbish was taken")
+	}
+}
+
+func TestSlimOthers(t *testing.T) {
+	labels := map[string]string{"app": "web"}
+	meta := metav1.ObjectMeta{Name: "web", UID: "uid", Labels: labels}
+	subset := metav1.ObjectMeta{Name: "web", UID: "uid", Labels: map[string]string{appsv1beta1.SubsetName: "a"}}
+	whole := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: map[string]string{"long": "text"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "web:v1"}}},
+	}
+	kept := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}}
+	claims := []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}}}
+	selector, one := &metav1.LabelSelector{MatchLabels: labels}, int32(1)
+	ended := []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}
+	content := runtime.RawExtension{Raw: []byte(`{"spec":{}}`)}
+	owned := func(apiVersion string) metav1.ObjectMeta {
+		yes := true
+		return metav1.ObjectMeta{Name: "web-1", OwnerReferences: []metav1.OwnerReference{{APIVersion: apiVersion, Controller: &yes}}}
+	}
+	for _, test := range []struct {
+		reason   string
+		in, want runtime.Object
+	}{
+		{
+			"a Deployment keeps its labels, its number and its selector",
+			&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Template: whole, Selector: selector, Replicas: &one}},
+			&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Template: kept, Selector: selector, Replicas: &one}},
+		},
+		{
+			"that of a subset stays whole",
+			&appsv1.Deployment{ObjectMeta: subset, Spec: appsv1.DeploymentSpec{Template: whole}},
+			&appsv1.Deployment{ObjectMeta: subset, Spec: appsv1.DeploymentSpec{Template: whole}},
+		},
+		{
+			"a StatefulSet",
+			&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Template: whole, VolumeClaimTemplates: claims, ServiceName: "x"}},
+			&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Template: kept, ServiceName: "x"}},
+		},
+		{
+			"that of a subset stays whole, too",
+			&appsv1.StatefulSet{ObjectMeta: subset, Spec: appsv1.StatefulSetSpec{Template: whole, VolumeClaimTemplates: claims}},
+			&appsv1.StatefulSet{ObjectMeta: subset, Spec: appsv1.StatefulSetSpec{Template: whole, VolumeClaimTemplates: claims}},
+		},
+		{
+			"a DaemonSet",
+			&appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Template: whole, MinReadySeconds: 1}},
+			&appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Template: kept, MinReadySeconds: 1}},
+		},
+		{
+			"a Job is who it is, and whether it has ended",
+			&batchv1.Job{ObjectMeta: meta, Spec: batchv1.JobSpec{Template: whole}, Status: batchv1.JobStatus{Active: 1, Conditions: ended}},
+			&batchv1.Job{ObjectMeta: meta, Status: batchv1.JobStatus{Conditions: ended}},
+		},
+		{
+			"a revision of Kubernetes's own controllers", &appsv1.ControllerRevision{ObjectMeta: owned("apps/v1"), Data: content},
+			&appsv1.ControllerRevision{ObjectMeta: owned("apps/v1")},
+		},
+		{
+			"one of ours", &appsv1.ControllerRevision{ObjectMeta: owned("apps.kruise.io/v1beta1"), Data: content},
+			&appsv1.ControllerRevision{ObjectMeta: owned("apps.kruise.io/v1beta1"), Data: content},
+		},
+		{
+			"one that may be inherited", &appsv1.ControllerRevision{ObjectMeta: meta, Data: content},
+			&appsv1.ControllerRevision{ObjectMeta: meta, Data: content},
+		},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			got, err := slimOthers(test.in.DeepCopyObject())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("the cached object (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
