@@ -80,6 +80,39 @@ func TestGuardIsAskedBeforePodsGo(t *testing.T) {
 	}
 }
 
+// Pods that are not available cost nothing of maxUnavailable, and may all be replaced at once; the guards are asked for each.
+func TestGuardBoundsTheReplacementOfUnavailablePods(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 4)
+	b.passes()
+	old := b.pods()
+	guard := &keeper{keeps: map[string]disruption.Verdict{}}
+	for _, p := range old[:3] {
+		guard.keeps[p.Name] = disruption.Verdict{Outcome: disruption.Deny, Throttled: true, After: time.Minute, Message: "too many lately"}
+	}
+	b.engine.Guard = guard
+	b.update(b.owner, func() { b.owner.Spec.Template.Spec.Containers[0].Command = []string{"next"} })
+	plan, err := b.act()
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := 0
+	for _, p := range b.pods() {
+		if len(p.Spec.Containers[0].Command) == 0 {
+			left++
+		}
+	}
+	if left != 3 || len(guard.asked) != 4 {
+		t.Errorf("%d old pods are left, and the guard was asked %v; want the 3 that it keeps, of 4", left, guard.asked)
+	}
+	if held := Summary(plan.Held); len(held) == 0 || held[0].Reason != appsv1beta1.HeldByGuard || held[0].Count != 3 {
+		t.Errorf("held: %+v; want 3 by Guard", held)
+	}
+	if Throttled(plan.Held) != "too many lately" {
+		t.Errorf("the status is not told why: %+v", plan.Held)
+	}
+}
+
 func TestGuardSeesWhatAPodBecomes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 1)
