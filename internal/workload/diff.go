@@ -8,8 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
-	"github.com/holdfast-io/holdfast/internal/workload/hook"
-	"github.com/holdfast-io/holdfast/internal/workload/inplace"
 	"github.com/holdfast-io/holdfast/internal/workload/order"
 )
 
@@ -124,15 +122,15 @@ func (d *division) standIns(updated, outdated []*Member, wantNew int) int {
 	}
 	marked := 0
 	for _, m := range updated {
-		if d.isStandIn(m.Pod) {
+		if d.isStandIn(m) {
 			marked++
 		}
 	}
 	return min(d.set.Limits.Surge, beyond, marked)
 }
 
-func (d *division) isStandIn(p *corev1.Pod) bool {
-	return p.Annotations[StandIn] == d.state.Update.Name
+func (d *division) isStandIn(m *Member) bool {
+	return m.standIn == d.state.Update.Name
 }
 
 // choose picks the pods behind the numbers: the least missed are surplus, and of the rest the first in update order are
@@ -142,37 +140,75 @@ func (d *division) choose(updated, outdated []*Member, spareNew, spareOld int) {
 		d.outdated = outdated
 		return
 	}
-	all := make([]*corev1.Pod, 0, len(d.state.Members))
-	for i := range d.state.Members {
-		all = append(all, d.state.Members[i].Pod)
-	}
-	leaving := order.By(func(p *corev1.Pod) bool { return hook.State(p) == appsv1beta1.LifecycleStatePreparingDelete })
-	// A pod that only stood in goes before those it stood in for, although these were ready for a shorter time by then.
-	least := order.Chain(leaving, order.By(d.isStandIn), order.LeastMissed(all))
+	d.rank()
 	if spareNew > 0 {
-		sortMembers(updated, least)
+		slices.SortStableFunc(updated, d.leastMissed)
 		d.surplus = append(d.surplus, updated[:spareNew]...)
 	}
 	if spareOld > 0 {
-		sortMembers(outdated, least)
+		slices.SortStableFunc(outdated, d.leastMissed)
 		d.surplus = append(d.surplus, outdated[:spareOld]...)
 		outdated = outdated[spareOld:]
 	}
-	d.outdated = d.updateOrder(outdated, least)
+	d.outdated = d.updateOrder(outdated)
 }
 
-// updateOrder puts pods that are half way first, then follows the set's own order.
-func (d *division) updateOrder(members []*Member, least order.Less) []*Member {
-	begun := begun()
-	own := d.set.First
-	if own == nil {
-		own = order.Chain()
+// rank tells of each member what it is worth among all.
+func (d *division) rank() {
+	worths := make([]*order.Worth, 0, len(d.state.Members))
+	for i := range d.state.Members {
+		worths = append(worths, d.state.Members[i].worth)
 	}
+	for i, rank := range order.Ranks(worths) {
+		d.state.Members[i].rank = rank
+	}
+}
+
+// leastMissed is the order in which members are given up.
+func (d *division) leastMissed(a, b *Member) int {
+	const leaving = appsv1beta1.LifecycleStatePreparingDelete
+	if c := first(a.State == leaving, b.State == leaving); c != 0 {
+		return c
+	}
+	// A pod that only stood in goes before those it stood in for, although these were ready for a shorter time by then.
+	if c := first(d.isStandIn(a), d.isStandIn(b)); c != 0 {
+		return c
+	}
+	return a.rank.Compare(b.rank)
+}
+
+// first orders by a property: who has it goes first.
+func first(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+// updateOrder puts members that are half way first, then follows the set's own order.
+func (d *division) updateOrder(members []*Member) []*Member {
+	own := d.own()
 	if len(d.set.Scatter) == 0 {
-		sortMembers(members, order.Chain(begun, own, least))
+		slices.SortStableFunc(members, func(a, b *Member) int {
+			if c := begunFirst(a, b); c != 0 {
+				return c
+			}
+			if c := own(a.Pod, b.Pod); c != 0 {
+				return c
+			}
+			return d.leastMissed(a, b)
+		})
 		return members
 	}
-	sortMembers(members, order.Chain(own, least))
+	slices.SortStableFunc(members, func(a, b *Member) int {
+		if c := own(a.Pod, b.Pod); c != 0 {
+			return c
+		}
+		return d.leastMissed(a, b)
+	})
 	byPod := make(map[*corev1.Pod]*Member, len(members))
 	pods := make([]*corev1.Pod, 0, len(members))
 	for _, m := range members {
@@ -180,23 +216,23 @@ func (d *division) updateOrder(members []*Member, least order.Less) []*Member {
 		pods = append(pods, m.Pod)
 	}
 	scattered := make([]*Member, 0, len(members))
-	for _, p := range order.Sort(order.Scatter(pods, d.set.Scatter), begun) {
+	for _, p := range order.Scatter(pods, d.set.Scatter) {
 		scattered = append(scattered, byPod[p])
 	}
+	slices.SortStableFunc(scattered, begunFirst)
 	return scattered
 }
 
-// begun puts pods first whose change is half way.
-func begun() order.Less {
-	return order.By(func(p *corev1.Pod) bool {
-		state := hook.State(p)
-		return state == appsv1beta1.LifecycleStatePreparingUpdate || state == appsv1beta1.LifecycleStatePreparingDelete || inplace.Unready(p)
-	})
+// own is the set's own order.
+func (d *division) own() order.Less {
+	if d.set.First == nil {
+		return order.Chain()
+	}
+	return d.set.First
 }
 
-func sortMembers(members []*Member, less order.Less) {
-	slices.SortStableFunc(members, func(a, b *Member) int { return less(a.Pod, b.Pod) })
-}
+// begunFirst puts members first whose change is half way.
+func begunFirst(a, b *Member) int { return first(a.begun, b.begun) }
 
 // removeNamed deletes a named pod, or replaces it where its slot stays: by one of its own kind where the partition wants
 // more old pods than there are.

@@ -8,7 +8,6 @@ import (
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/pod"
-	"github.com/holdfast-io/holdfast/internal/workload/order"
 )
 
 // Slots with keys: each place is somebody's own, and who fills it matters.
@@ -184,14 +183,18 @@ func (d *division) change(m *Member, place *seat) (Change, bool) {
 // keyedOrder is the order in which pods change: those half way first, then the set's own order, then from the last slot to
 // the first.
 func (d *division) keyedOrder(members []*Member, places map[*Member]*seat) []*Member {
-	own := d.set.First
-	if own == nil {
-		own = order.Chain()
-	}
-	named := order.By(func(p *corev1.Pod) bool { return d.set.Named[p.Name] })
-	least := order.Chain(begun(), named, own)
+	own := d.own()
 	slices.SortStableFunc(members, func(a, b *Member) int {
-		return cmp.Or(least(a.Pod, b.Pod), cmp.Compare(places[b].index, places[a].index))
+		if c := begunFirst(a, b); c != 0 {
+			return c
+		}
+		if c := first(d.set.Named[a.Pod.Name], d.set.Named[b.Pod.Name]); c != 0 {
+			return c
+		}
+		if c := own(a.Pod, b.Pod); c != 0 {
+			return c
+		}
+		return cmp.Compare(places[b].index, places[a].index)
 	})
 	return members
 }

@@ -345,8 +345,9 @@ func TestInPlace(t *testing.T) {
 func standIn(name string) func(*State) {
 	return func(s *State) {
 		for i := range s.Members {
-			if s.Members[i].Pod.Name == name {
-				s.Members[i].Pod.Annotations = map[string]string{StandIn: "v2"}
+			if p := s.Members[i].Pod; p.Name == name {
+				p.Annotations = map[string]string{StandIn: "v2"}
+				s.Members[i] = NewMember(p, 0, at)
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/pod"
 	"github.com/holdfast-io/holdfast/internal/workload/hook"
 	"github.com/holdfast-io/holdfast/internal/workload/inplace"
+	"github.com/holdfast-io/holdfast/internal/workload/order"
 )
 
 // Member is an active pod of a set and what matters about it.
@@ -26,6 +27,13 @@ type Member struct {
 	State appsv1beta1.LifecycleState
 	// Named says that somebody asked for exactly this pod to go.
 	Named bool
+
+	// begun says that a change is half way, standIn for which revision the pod only stands in.
+	begun   bool
+	standIn string
+	// worth is what makes the pod missed, rank the same among the pods of its set, once somebody has compared them.
+	worth *order.Worth
+	rank  order.Rank
 }
 
 // facts are what a pod's object alone says; they are kept from pass to pass and found again by resourceVersion, since a
@@ -39,16 +47,23 @@ type facts struct {
 	waits           string
 	state           appsv1beta1.LifecycleState
 	away, named     bool
+	begun           bool
+	standIn         string
+	worth           *order.Worth
+
+	// seen is the pass that found the pod last.
+	seen uint64
 }
 
-func look(p *corev1.Pod) facts {
+func look(p *corev1.Pod) *facts {
 	phase, waits := inplace.Progress(p)
 	sidecars := inplace.ReadSidecars(p).Waits(p)
 	if waits == "" {
 		waits = sidecars
 	}
 	_, named := p.Labels[appsv1beta1.SpecifiedDelete] // whatever its value
-	return facts{
+	state, unready := hook.State(p), inplace.Unready(p)
+	return &facts{
 		resourceVersion: p.ResourceVersion,
 		revision:        pod.Revision(p),
 		ready:           pod.Ready(p),
@@ -56,14 +71,21 @@ func look(p *corev1.Pod) facts {
 		readySince:      pod.ReadySince(p),
 		phase:           phase,
 		waits:           waits,
-		state:           hook.State(p),
-		away:            hook.Away(p) || phase != inplace.Idle || sidecars != "" || inplace.Unready(p),
+		state:           state,
+		away:            hook.Away(p) || phase != inplace.Idle || sidecars != "" || unready,
 		named:           named,
+		begun: unready || state == appsv1beta1.LifecycleStatePreparingUpdate ||
+			state == appsv1beta1.LifecycleStatePreparingDelete,
+		standIn: p.Annotations[StandIn],
+		worth:   order.WorthOf(p),
 	}
 }
 
 func (f *facts) member(p *corev1.Pod, minReady time.Duration, now time.Time) Member {
-	m := Member{Pod: p, Revision: f.revision, Ready: f.ready, Phase: f.phase, Waits: f.waits, State: f.state, Named: f.named}
+	m := Member{
+		Pod: p, Revision: f.revision, Ready: f.ready, Phase: f.phase, Waits: f.waits, State: f.state, Named: f.named,
+		begun: f.begun, standIn: f.standIn, worth: f.worth,
+	}
 	if !f.ready || f.marked || f.away {
 		return m
 	}
@@ -77,6 +99,5 @@ func (f *facts) member(p *corev1.Pod, minReady time.Duration, now time.Time) Mem
 
 // NewMember looks at a pod for the first time.
 func NewMember(p *corev1.Pod, minReady time.Duration, now time.Time) Member {
-	f := look(p)
-	return f.member(p, minReady, now)
+	return look(p).member(p, minReady, now)
 }

@@ -24,7 +24,9 @@ type memory struct {
 	// foreign are ids whose pod name belongs to somebody else.
 	foreign map[string]bool
 	// facts of pods that have not changed since.
-	facts map[types.UID]facts
+	facts map[types.UID]*facts
+	// passes counts the observations.
+	passes uint64
 	// templates of revisions, by name, and the revision that holds the template of the generation.
 	templates  map[string]*corev1.PodTemplateSpec
 	generation int64
@@ -39,7 +41,7 @@ func newMemory() *memory {
 		deleted:   map[types.UID]bool{},
 		unsure:    map[string]types.UID{},
 		foreign:   map[string]bool{},
-		facts:     map[types.UID]facts{},
+		facts:     map[types.UID]*facts{},
 		templates: map[string]*corev1.PodTemplateSpec{},
 		window:    firstWindow,
 	}

@@ -28,6 +28,12 @@ type Position interface {
 	Synced(ctx context.Context, kind schema.GroupVersionKind) (resourceVersion string, ok bool)
 }
 
+// store is a Position that also hands out the pods themselves.
+type store interface {
+	// Pods returns the pods with that value of OwnerIndex, uncopied and in no order; false when it does not know.
+	Pods(ctx context.Context, namespace, owner string) ([]*corev1.Pod, bool)
+}
+
 // Engine observes workloads and changes their pods. It is safe for concurrent use on different workloads.
 type Engine struct {
 	// Client reads from the cache and writes to the API server.
@@ -206,10 +212,9 @@ func (e *Engine) pods(ctx context.Context, src Source, m *memory) ([]*corev1.Pod
 	if err != nil {
 		return nil, err
 	}
-	kept := make([]*corev1.Pod, 0, len(owned.Items))
+	kept := make([]*corev1.Pod, 0, len(owned))
 	changed := false
-	for i := range owned.Items {
-		p := &owned.Items[i]
+	for _, p := range owned {
 		if src.Selector.Matches(labels.Set(p.Labels)) || pod.Terminating(p) {
 			kept = append(kept, p)
 			continue
@@ -218,8 +223,7 @@ func (e *Engine) pods(ctx context.Context, src Source, m *memory) ([]*corev1.Pod
 			return nil, err
 		}
 	}
-	for i := range orphans.Items {
-		p := &orphans.Items[i]
+	for _, p := range orphans {
 		if !pod.Active(p) || !src.Selector.Matches(labels.Set(p.Labels)) || src.Adopts != nil && !src.Adopts(p) {
 			continue
 		}
@@ -234,14 +238,25 @@ func (e *Engine) pods(ctx context.Context, src Source, m *memory) ([]*corev1.Pod
 	return kept, nil
 }
 
-func (e *Engine) list(ctx context.Context, src Source, owner string) (*corev1.PodList, error) {
-	var pods corev1.PodList
-	err := e.Client.List(ctx, &pods, client.InNamespace(src.Owner.GetNamespace()),
+// list reads the pods of an owner. They are the cache's own: a copy of each, at every pass over a big set, would be most of
+// what the operator does.
+func (e *Engine) list(ctx context.Context, src Source, owner string) ([]*corev1.Pod, error) {
+	if store, ok := e.Position.(store); ok {
+		if pods, known := store.Pods(ctx, src.Owner.GetNamespace(), owner); known {
+			return pods, nil
+		}
+	}
+	var list corev1.PodList
+	err := e.Client.List(ctx, &list, client.InNamespace(src.Owner.GetNamespace()),
 		client.MatchingFields{OwnerIndex: owner}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, fmt.Errorf("list the pods of %s %s: %w", src.Kind.Kind, client.ObjectKeyFromObject(src.Owner), err)
 	}
-	return &pods, nil
+	pods := make([]*corev1.Pod, 0, len(list.Items))
+	for i := range list.Items {
+		pods = append(pods, &list.Items[i])
+	}
+	return pods, nil
 }
 
 func (e *Engine) adopt(ctx context.Context, src Source, m *memory, p *corev1.Pod) error {
@@ -324,24 +339,26 @@ func (e *Engine) sort(src Source, m *memory, pods []*corev1.Pod, state *State) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := e.Clock.Now()
-	known := make(map[types.UID]facts, len(pods))
+	m.passes++
 	deleted := make(map[types.UID]bool, len(m.deleted))
 	state.Divide(pods, func(p *corev1.Pod) (Member, bool) {
 		if m.deleted[p.UID] {
 			deleted[p.UID] = true
 			return Member{}, false
 		}
-		f, same := m.facts[p.UID]
-		if !same || f.resourceVersion != p.ResourceVersion {
+		f := m.facts[p.UID]
+		if f == nil || f.resourceVersion != p.ResourceVersion {
 			f = look(p)
+			m.facts[p.UID] = f
 		}
-		known[p.UID] = f
+		f.seen = m.passes
 		return f.member(p, src.MinReady, now), true
 	})
 	for id := range m.foreign {
 		state.taken[id] = true
 	}
-	m.facts, m.deleted = known, deleted
+	maps.DeleteFunc(m.facts, func(_ types.UID, f *facts) bool { return f.seen != m.passes })
+	m.deleted = deleted
 	if e.Turns != nil {
 		e.Turns.Keep(src.Owner.GetUID(), deleted)
 	}

@@ -4,7 +4,6 @@ package order
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -26,11 +25,6 @@ func Chain(chain ...Less) Less {
 	}
 }
 
-// By turns a property into an order: pods that have it go first.
-func By(has func(*corev1.Pod) bool) Less {
-	return func(a, b *corev1.Pod) int { return rank(has(b)) - rank(has(a)) }
-}
-
 func rank(yes bool) int {
 	if yes {
 		return 1
@@ -42,46 +36,39 @@ func rank(yes bool) int {
 // unavailable, not ready, cheap to delete, on a node with many of their kind, ready for a short time, often restarted,
 // young; the name settles the rest, so that two passes over the same pods choose alike.
 func LeastMissed(pods []*corev1.Pod) Less {
-	// What decides is read from each pod once: a sort compares every pod many times, and there are many pods and passes.
-	values := make(map[*corev1.Pod]worth, len(pods))
+	worths := make([]*Worth, 0, len(pods))
 	for _, p := range pods {
-		values[p] = worthOf(p)
+		worths = append(worths, WorthOf(p))
 	}
-	crowd := crowding(pods, values)
-	return func(a, b *corev1.Pod) int {
-		x, y := values[a], values[b]
-		return cmp.Or(
-			cmp.Compare(x.assigned, y.assigned),
-			cmp.Compare(x.phase, y.phase),
-			cmp.Compare(x.unmarked, y.unmarked),
-			cmp.Compare(x.ready, y.ready),
-			cmp.Compare(x.cost, y.cost),
-			cmp.Compare(crowd[b], crowd[a]),
-			y.since.Compare(x.since),
-			cmp.Compare(y.restarts, x.restarts),
-			y.created.Compare(x.created),
-			cmp.Compare(a.Name, b.Name),
-		)
+	ranks := make(map[*corev1.Pod]Rank, len(pods))
+	for i, rank := range Ranks(worths) {
+		ranks[pods[i]] = rank
 	}
+	return func(a, b *corev1.Pod) int { return ranks[a].Compare(ranks[b]) }
 }
 
-// worth is what a pod has that makes it missed.
-type worth struct {
+// Worth is what a pod alone has that makes it missed. It is read from each pod once: a sort compares every pod many times,
+// and there are many pods and passes.
+type Worth struct {
+	name, node                       string
 	assigned, phase, unmarked, ready int
 	cost, restarts                   int32
-	since, created                   time.Time
+	since, created                   int64 // in seconds, as the API has them
 }
 
-func worthOf(p *corev1.Pod) worth {
-	return worth{
+// WorthOf reads a pod.
+func WorthOf(p *corev1.Pod) *Worth {
+	return &Worth{
+		name:     p.Name,
+		node:     p.Spec.NodeName,
 		assigned: rank(p.Spec.NodeName != ""),
 		phase:    phaseRank(p),
 		unmarked: rank(!pod.MarkedUnavailable(p)),
 		ready:    rank(pod.Ready(p)),
 		cost:     pod.DeletionCost(p),
 		restarts: pod.Restarts(p),
-		since:    pod.ReadySince(p),
-		created:  p.CreationTimestamp.Time,
+		since:    pod.ReadySince(p).Unix(),
+		created:  p.CreationTimestamp.Unix(),
 	}
 }
 
@@ -96,22 +83,63 @@ func phaseRank(p *corev1.Pod) int {
 	}
 }
 
-// crowding gives each pod its rank on its node: the n-th pod of the set there has n. Giving up high ranks first spreads
-// what remains over the nodes.
-func crowding(pods []*corev1.Pod, values map[*corev1.Pod]worth) map[*corev1.Pod]int {
-	sorted := slices.Clone(pods)
-	slices.SortFunc(sorted, func(a, b *corev1.Pod) int {
-		x, y := values[a], values[b]
-		return cmp.Or(cmp.Compare(y.ready, x.ready), x.since.Compare(y.since), cmp.Compare(a.Name, b.Name))
+// Rank is what a pod is worth among the pods of its set.
+type Rank struct {
+	*Worth
+
+	// crowd is the pod's rank on its node: the n-th pod of the set there has n. Giving up high ranks first spreads what
+	// remains over the nodes.
+	crowd int
+}
+
+// Ranks tells for all pods of a set, in their order, what each is worth among them.
+func Ranks(worths []*Worth) []Rank {
+	ranks := make([]Rank, len(worths))
+	places := make([]*Rank, len(worths))
+	for i, worth := range worths {
+		ranks[i].Worth, places[i] = worth, &ranks[i]
+	}
+	slices.SortFunc(places, func(a, b *Rank) int {
+		if a.ready != b.ready {
+			return b.ready - a.ready
+		}
+		if c := cmp.Compare(a.since, b.since); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.name, b.name)
 	})
 	seen := map[string]int{}
-	crowd := make(map[*corev1.Pod]int, len(pods))
-	for _, p := range sorted {
-		if p.Spec.NodeName == "" {
-			continue
+	for _, place := range places {
+		if place.node != "" {
+			seen[place.node]++
+			place.crowd = seen[place.node]
 		}
-		seen[p.Spec.NodeName]++
-		crowd[p] = seen[p.Spec.NodeName]
 	}
-	return crowd
+	return ranks
+}
+
+// Compare is negative when the pod is missed less than the other.
+func (x Rank) Compare(y Rank) int {
+	// Step by step, and not by cmp.Or, which compares everything although the first few nearly always decide.
+	switch {
+	case x.assigned != y.assigned:
+		return x.assigned - y.assigned
+	case x.phase != y.phase:
+		return x.phase - y.phase
+	case x.unmarked != y.unmarked:
+		return x.unmarked - y.unmarked
+	case x.ready != y.ready:
+		return x.ready - y.ready
+	case x.cost != y.cost:
+		return cmp.Compare(x.cost, y.cost)
+	case x.crowd != y.crowd:
+		return y.crowd - x.crowd
+	case x.since != y.since:
+		return cmp.Compare(y.since, x.since)
+	case x.restarts != y.restarts:
+		return cmp.Compare(y.restarts, x.restarts)
+	case x.created != y.created:
+		return cmp.Compare(y.created, x.created)
+	}
+	return cmp.Compare(x.name, y.name)
 }
