@@ -187,6 +187,8 @@ type world struct {
 	replicas []*replica
 	admitted []passage
 	denied   []denial
+	history  []*operation
+	crowned  []reign
 	failed   int
 	kills    int
 	born     int
@@ -254,6 +256,7 @@ func (w *world) kill(r *replica) {
 // crown makes one the preferred replica, in the eyes of those that notice.
 func (w *world) crown(leader *replica, notice int) {
 	w.mu.Lock()
+	w.crowned = append(w.crowned, reign{leader, time.Now()})
 	all := slices.Clone(w.replicas)
 	w.mu.Unlock()
 	for _, r := range all {
@@ -267,7 +270,7 @@ func (w *world) crown(leader *replica, notice int) {
 }
 
 // request is what the API server does: it waits for three seconds, and takes silence for a no.
-func (w *world) request(ctx context.Context, r *replica, uid string) bool {
+func (w *world) request(ctx context.Context, r *replica, uid string) *operation {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, flow.Reply)
 	defer cancel()
@@ -281,16 +284,20 @@ func (w *world) request(ctx context.Context, r *replica, uid string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
+	op := &operation{uid: uid, call: begun, returned: now}
+	w.history = append(w.history, op)
 	switch {
 	case r.dead.Load(), err != nil, now.Sub(begun) > flow.Reply:
 		w.failed++
+		op.outcome = unanswered
 	case v.Outcome == disruption.Allow:
 		w.admitted = append(w.admitted, passage{uid, now, r})
-		return true
+		op.outcome = admitted
 	default:
 		w.denied = append(w.denied, denial{begun, now, v.Reason})
+		op.outcome = refused
 	}
-	return false
+	return op
 }
 
 // judge looks for a window that held more pods than its limit, and for a no without a reason.
@@ -423,12 +430,14 @@ func TestHistories(t *testing.T) {
 	}
 	for s := first; s != first+runs; s++ {
 		t.Run(fmt.Sprintf("HOLDFAST_SEED=%d", s), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { play(t, s) })
+			var w *world
+			synctest.Test(t, func(t *testing.T) { w = play(t, s) })
+			w.linearize(t)
 		})
 	}
 }
 
-func play(t *testing.T, seed uint64) {
+func play(t *testing.T, seed uint64) *world {
 	t.Helper()
 	random := chance(seed, 1)
 	limit := []int32{10, 40, 100, 200}[random.IntN(4)]
@@ -468,12 +477,12 @@ func play(t *testing.T, seed uint64) {
 		for range w.intn(12) {
 			uid := fmt.Sprintf("pod-%d", w.intn(2000))
 			requests.Go(func() {
-				if w.request(ctx, r, uid) && w.intn(10) == 0 {
+				if op := w.request(ctx, r, uid); op.outcome == admitted && w.intn(10) == 0 {
 					r.Guard().Release(ctx, disruption.Request{
 						Operation: disruption.Delete,
 						Pod:       &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: uid, UID: types.UID(uid)}},
 					})
-					w.take(uid)
+					w.take(uid, op)
 				}
 			})
 		}
@@ -485,12 +494,14 @@ func play(t *testing.T, seed uint64) {
 	w.judge()
 	t.Logf("limit %d: %d let go, %d denied, %d failed, %d killed, %d writes, %d percent of them wrong in each way",
 		limit, len(w.admitted), len(w.denied), w.failed, w.kills, len(w.store.history), w.faults)
+	return w
 }
 
 // take removes the last admission of a pod, whose permit was given back: it was not deleted.
-func (w *world) take(uid string) {
+func (w *world) take(uid string, op *operation) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	op.outcome = unanswered // it may be counted, and nothing was deleted by it
 	for i, a := range slices.Backward(w.admitted) {
 		if a.uid == uid {
 			w.admitted = slices.Delete(w.admitted, i, i+1)

@@ -1,0 +1,217 @@
+package poddeletionflowcontrol
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/holdfast-io/holdfast/api/policy/v1alpha1"
+	"github.com/holdfast-io/holdfast/internal/disruption/flow"
+)
+
+// What is promised: all replicas together answer like one sequential counter. There is one order of all answers, in which
+// each stands at one moment between its question and its answer, such that
+//
+//   - an admission finds, in every window, fewer pods than the limit: without any allowance;
+//   - a denial finds a window full, if the counter may (a) remember a pod for longer than its window by memoryLonger, (b) take
+//     questions that nobody got an answer to, and permits that were given back, for admitted, (c) have set aside a block of
+//     permits for each replica that was lately preferred, and until the window ends for each that died with it; and (d) be
+//     read as it was stale ago.
+const (
+	// memoryLonger: a permit is stamped at the end of its life, windows are longer by the skew that clocks may have, and they
+	// have it; older permits are joined under the later stamp.
+	memoryLonger = flow.Life + 2*flow.Skew + 500*time.Millisecond
+	// stale is how old a ledger may be that a denial rests on: the watch shows it, and others wait to write.
+	stale = time.Second
+	// unheard is for how long after the question a permit may still be written that nobody hears of: the API server's patience,
+	// a replica that stands still, a write that was under way.
+	unheard = 15 * time.Second
+	// judgement is how long the search may take. It takes much less, unless there is no such order.
+	judgement = time.Minute
+)
+
+// outcome of a question.
+type outcome int
+
+const (
+	admitted outcome = iota
+	refused
+	// unanswered: nobody knows whether it was counted.
+	unanswered
+)
+
+// operation is one question and its answer.
+type operation struct {
+	uid            string
+	call, returned time.Time
+	outcome        outcome
+}
+
+// reign is a time from which a replica was preferred.
+type reign struct {
+	replica *replica
+	since   time.Time
+}
+
+// counter is the sequential counter, with what it may take for admitted beside the admissions that it has seen.
+type counter struct {
+	rules []v1alpha1.DeletionLimitRule
+	// maybe are the times of questions without an answer.
+	maybe []int64
+	// aside is how many permits may be set aside at a time, for a window.
+	aside func(at int64, window time.Duration) int
+}
+
+// memory of the counter: who was admitted when, in the order of time.
+type memoryOf struct {
+	clock int64
+	uids  []string
+	times []int64
+}
+
+func (m memoryOf) since(at int64) int {
+	return len(m.times) - sort.Search(len(m.times), func(i int) bool { return m.times[i] > at })
+}
+
+// step answers one question at the first moment that is possible after all that came before.
+func (c *counter) step(m memoryOf, op *operation, call int64) (bool, memoryOf) {
+	now := max(m.clock, call)
+	next := memoryOf{clock: now, uids: m.uids, times: m.times}
+	if op.outcome == refused {
+		return slices.ContainsFunc(c.rules, func(r v1alpha1.DeletionLimitRule) bool {
+			from := now - int64(r.Interval.Duration+memoryLonger)
+			maybe := sort.Search(len(c.maybe), func(i int) bool { return c.maybe[i] > now }) -
+				sort.Search(len(c.maybe), func(i int) bool { return c.maybe[i] > from-int64(unheard) })
+			return m.since(from)+maybe+c.aside(now, r.Interval.Duration) >= int(r.Limit)
+		}), next
+	}
+	next.uids, next.times = slices.Clone(m.uids), slices.Clone(m.times)
+	if i := slices.Index(next.uids, op.uid); i >= 0 { // a pod counts once
+		next.uids, next.times = slices.Delete(next.uids, i, i+1), slices.Delete(next.times, i, i+1)
+	}
+	for _, r := range c.rules {
+		if next.since(now-int64(r.Interval.Duration)) >= int(r.Limit) {
+			return false, next
+		}
+	}
+	forgotten := len(next.times) - next.since(now-int64(time.Hour))
+	next.uids, next.times = append(next.uids[forgotten:], op.uid), append(next.times[forgotten:], now)
+	return true, next
+}
+
+// linearizable looks for an order of the answers that the counter would have given.
+func (c *counter) linearizable(history []*operation) porcupine.CheckResult {
+	var operations []porcupine.Operation
+	for i, op := range history {
+		if op.outcome == unanswered {
+			continue
+		}
+		call := op.call.UnixNano()
+		if op.outcome == refused {
+			call -= int64(stale)
+		}
+		operations = append(operations, porcupine.Operation{ClientId: i, Input: call, Output: op, Call: call, Return: op.returned.UnixNano()})
+	}
+	model := porcupine.Model{
+		Init: func() any { return memoryOf{} },
+		Step: func(state, input, output any) (bool, any) {
+			return c.step(state.(memoryOf), output.(*operation), input.(int64)) //nolint:forcetypeassert // put in above
+		},
+		Equal: func(a, b any) bool {
+			x, y := a.(memoryOf), b.(memoryOf) //nolint:forcetypeassert // put in above
+			return x.clock == y.clock && slices.Equal(x.times, y.times) && slices.Equal(x.uids, y.uids)
+		},
+	}
+	return porcupine.CheckOperationsTimeout(model, operations, judgement)
+}
+
+// linearize holds the world's history against the promise.
+func (w *world) linearize(t *testing.T) {
+	t.Helper()
+	c := &counter{rules: w.policy.Spec.LimitRules, aside: w.aside}
+	count := map[outcome]int{}
+	for _, op := range w.history {
+		count[op.outcome]++
+		if op.outcome == unanswered {
+			c.maybe = append(c.maybe, op.call.UnixNano())
+		}
+	}
+	slices.Sort(c.maybe)
+	begun := time.Now()
+	if result := c.linearizable(w.history); result != porcupine.Ok {
+		t.Errorf("no sequential counter gives these answers (%s): %d admitted, %d denied", result, count[admitted], count[refused])
+	}
+	t.Logf("%d answers were put in order in %s", count[admitted]+count[refused], time.Since(begun).Round(time.Millisecond))
+}
+
+// aside is how many permits the replicas may have set aside: one block for each that was preferred lately, or died as such.
+func (w *world) aside(at int64, window time.Duration) int {
+	t, err := read(w.policy)
+	if err != nil {
+		return 0
+	}
+	held := map[*replica]bool{}
+	for _, reign := range w.crowned {
+		lasts := leaseDuration + flow.Life + flow.Skew
+		if reign.replica.dead.Load() || !w.immortal {
+			lasts += window + memoryLonger
+		}
+		if since := reign.since.UnixNano(); since <= at && at-since <= int64(lasts) {
+			held[reign.replica] = true
+		}
+	}
+	return len(held) * flow.BlockSize(t.rules, 1<<30)
+}
+
+// TestCounter makes sure that the check finds what it looks for.
+func TestCounter(t *testing.T) {
+	epoch := time.Unix(1_900_000_000, 0)
+	for _, tc := range []struct {
+		name string
+		// history, one word for each question: pod, +: admitted, -: denied, ?: not answered, and from when to when in seconds.
+		history string
+		aside   int
+		want    porcupine.CheckResult
+	}{
+		{"two fit", "a+0,1 b+2,3 c-4,5", 0, porcupine.Ok},
+		{"three do not", "a+0,1 b+2,3 c+4,5", 0, porcupine.Illegal},
+		{"nor do three at the same time", "a+0,9 b+0,9 c+0,9", 0, porcupine.Illegal},
+		{"a pod counts once", "a+0,1 a+2,3 b+4,5 a+6,7 c-8,9", 0, porcupine.Ok},
+		{"the window moves on", "a+0,1 b+2,3 c+14,15 d+16,17", 0, porcupine.Ok},
+		{"but not as early", "a+0,1 b+2,3 c+9,9", 0, porcupine.Illegal},
+		{"a denial needs a reason", "a+0,1 c-4,5", 0, porcupine.Illegal},
+		{"one that comes may be one", "a+0,1 b+4,9 c-4,5", 0, porcupine.Ok},
+		{"one that comes later may not", "a+0,1 c-4,5 b+7,9", 0, porcupine.Illegal},
+		{"the order must be one for all: b is before c, and c before b", "a+0,1 c-4,5 b+6,7 d-8,9", 0, porcupine.Illegal},
+		{"a question that nobody got an answer to may be a reason", "a+0,1 b?2,3 c-4,5", 0, porcupine.Ok},
+		{"a block that was set aside may be one", "a+0,1 c-4,5", 1, porcupine.Ok},
+		{"it allows nobody more", "a+0,1 b+2,3 c+4,5", 1, porcupine.Illegal},
+		{"a window that was full is remembered a little longer", "a+0,1 b+0,1 c-18,18", 0, porcupine.Ok},
+		{"but not for long", "a+0,1 b+0,1 c-25,25", 0, porcupine.Illegal},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := &counter{rules: []v1alpha1.DeletionLimitRule{rule(10*time.Second, 2)}, aside: func(int64, time.Duration) int { return tc.aside }}
+			var history []*operation
+			for word := range strings.FieldsSeq(tc.history) {
+				op, from, to := &operation{uid: word[:1]}, 0, 0
+				if _, err := fmt.Sscanf(word[2:], "%d,%d", &from, &to); err != nil {
+					t.Fatal(err)
+				}
+				op.call, op.returned = epoch.Add(time.Duration(from)*time.Second), epoch.Add(time.Duration(to)*time.Second)
+				op.outcome = map[byte]outcome{'+': admitted, '-': refused, '?': unanswered}[word[1]]
+				if op.outcome == unanswered {
+					c.maybe = append(c.maybe, op.call.UnixNano())
+				}
+				history = append(history, op)
+			}
+			if got := c.linearizable(history); got != tc.want {
+				t.Errorf("%s, want %s", got, tc.want)
+			}
+		})
+	}
+}
