@@ -34,7 +34,10 @@ func TestResizingComparesRequestsAndLimits(t *testing.T) {
 	}{
 		{"the kubelet does not say", both(list("1", "1Gi"), nil), nil, false},
 		{"nothing is asked for", both(nil, nil), both(list("1", "-"), nil), false},
-		{"as asked, written another way", both(list("0.5", "1Gi"), list("1", "2Gi")), both(list("500m", "1024Mi"), list("1000m", "2048Mi")), false},
+		{
+			"as asked, written another way", both(list("0.5", "1Gi"), list("1", "2Gi")),
+			both(list("500m", "1024Mi"), list("1000m", "2048Mi")), false,
+		},
 		{"the request is not there yet", both(list("2", "1Gi"), nil), both(list("1", "1Gi"), nil), true},
 		{"the cpu limit is not there yet", both(list("1", "1Gi"), list("2", "2Gi")), both(list("1", "1Gi"), list("1", "2Gi")), true},
 		{"the memory limit is not there yet", both(nil, list("-", "2Gi")), both(nil, list("-", "1Gi")), true},

@@ -181,6 +181,38 @@ func TestASetLeftBehindIsTakenOver(t *testing.T) {
 	}
 }
 
+// The set that was left behind said all that the API server fills in, as native workloads do; its successor says nothing of it.
+func TestWhatTheAPIServerFillsInIsNoNewRevision(t *testing.T) {
+	b := newBench(t, 2)
+	b.update(b.owner, func() { b.owner.Spec.Template = *pod.Defaulted(&b.owner.Spec.Template) })
+	b.passes()
+	before := map[types.UID]bool{}
+	for _, p := range b.pods() {
+		before[p.UID] = true
+		b.update(&p, func() { p.OwnerReferences = nil })
+	}
+	for _, rev := range b.revisions() {
+		b.update(&rev, func() { rev.OwnerReferences = nil })
+	}
+	if err := b.env.Client.Delete(t.Context(), b.owner, client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
+		t.Fatal(err)
+	}
+	b.make()
+	if b.owner.Spec.Template.Spec.DNSPolicy != "" {
+		t.Fatal("the successor says more than it should")
+	}
+	b.restart()
+	b.passes()
+	for _, p := range b.pods() {
+		if !before[p.UID] || !metav1.IsControlledBy(&p, b.owner) {
+			t.Errorf("pod %s is another one, or not taken over", p.Name)
+		}
+	}
+	if revs := b.revisions(); len(revs) != 1 {
+		t.Errorf("got %d revisions, want 1", len(revs))
+	}
+}
+
 func TestAPodThatTheSelectorLosesIsReleased(t *testing.T) {
 	b := newBench(t, 1)
 	b.passes()

@@ -299,13 +299,14 @@ func TestPartitionAndSelector(t *testing.T) {
 	}
 }
 
-// A failed pod is deleted and made again, each time after a longer rest.
+// A failed pod is made again and deleted, each time after a longer rest; that the operator is restarted makes no difference.
 func TestFailedPodsBackOff(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
 	w.settle()
 	var rests []time.Duration
 	for range 4 {
+		w.Restart()
 		p := w.pods()[0]
 		changed := p.DeepCopy()
 		changed.Status.Phase, changed.Status.Reason = corev1.PodFailed, "Evicted"
@@ -329,6 +330,9 @@ func TestFailedPodsBackOff(t *testing.T) {
 		}
 		rests = append(rests, made.Sub(failed))
 		w.settle()
+		if all := w.pods(); len(all) != 1 || all[0].UID == p.UID {
+			t.Fatalf("the failed pod has a successor, and is still there: %s", w.describe())
+		}
 	}
 	for i, least := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second} {
 		if rests[i] < least || rests[i] > least+time.Second {
