@@ -8,13 +8,17 @@ import (
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	testclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/holdfast-io/holdfast/internal/admission"
 )
@@ -245,5 +249,40 @@ func TestRegisteredKeepsTheScope(t *testing.T) {
 	}
 	if got := string(w.config().Webhooks[0].ClientConfig.CABundle); got != "OTHER" {
 		t.Errorf("the bundle is %s", got)
+	}
+}
+
+func TestPrepare(t *testing.T) {
+	prepared, refuse := 0, error(nil)
+	hooks := admission.ForKind(testScheme(t), corev1.SchemeGroupVersion.WithResource("configmaps"), nil, admission.Kind[*corev1.ConfigMap]{
+		Validate: configMapKind().Validate,
+		Prepare:  func(context.Context, *corev1.ConfigMap, *corev1.ConfigMap) error { prepared++; return refuse },
+	})
+	if hooks[0].SideEffects != admissionregistrationv1.SideEffectClassNoneOnDryRun {
+		t.Errorf("the API server is told of the side effects %q", hooks[0].SideEffects)
+	}
+	for _, tc := range []struct {
+		reason, level string
+		dryRun        bool
+		err           error
+		prepared      int
+		code          int32
+	}{
+		{reason: "a valid object", level: "info", prepared: 1},
+		{reason: "a dry run", level: "info", dryRun: true, err: errors.New("no"), prepared: 0},
+		{reason: "one that is refused anyway", level: "loud", prepared: 0, code: 422},
+		{reason: "what cannot be prepared", level: "info", err: errors.New("the API server is away"), prepared: 1, code: 503},
+	} {
+		prepared, refuse = 0, tc.err
+		r := hooks[0].Handler.Handle(t.Context(), ctrl.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+			Name: "x", Operation: admissionv1.Create, DryRun: &tc.dryRun,
+			Object: runtime.RawExtension{Raw: []byte(`{"metadata":{"name":"x"},"data":{"level":"` + tc.level + `"}}`)},
+		}})
+		if r.Allowed != (tc.code == 0) || prepared != tc.prepared || !r.Allowed && r.Result.Code != tc.code {
+			t.Errorf("%s: got %+v, prepared %d times", tc.reason, r, prepared)
+		}
+		if tc.code == 503 && r.Result.Message != "ConfigMap x: the API server is away; try again" {
+			t.Errorf("%s: told %q", tc.reason, r.Result.Message)
+		}
 	}
 }
