@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -213,7 +214,6 @@ func (e *Engine) pods(ctx context.Context, src Source, m *memory) ([]*corev1.Pod
 		return nil, err
 	}
 	kept := make([]*corev1.Pod, 0, len(owned))
-	changed := false
 	for _, p := range owned {
 		if src.Selector.Matches(labels.Set(p.Labels)) || pod.Terminating(p) {
 			kept = append(kept, p)
@@ -223,17 +223,14 @@ func (e *Engine) pods(ctx context.Context, src Source, m *memory) ([]*corev1.Pod
 			return nil, err
 		}
 	}
+	var found []*corev1.Pod
 	for _, p := range orphans {
-		if !pod.Active(p) || !src.Selector.Matches(labels.Set(p.Labels)) || src.Adopts != nil && !src.Adopts(p) {
-			continue
+		if pod.Active(p) && src.Selector.Matches(labels.Set(p.Labels)) && (src.Adopts == nil || src.Adopts(p)) {
+			found = append(found, p)
 		}
-		if err := e.adopt(ctx, src, m, p); err != nil {
-			return nil, err
-		}
-		changed = true
 	}
-	if changed {
-		return nil, reconcile.Wait(cacheInterval, "pods were adopted")
+	if len(found) > 0 {
+		return nil, e.adoptAll(ctx, src, m, found)
 	}
 	return kept, nil
 }
@@ -259,10 +256,27 @@ func (e *Engine) list(ctx context.Context, src Source, owner string) ([]*corev1.
 	return pods, nil
 }
 
-func (e *Engine) adopt(ctx context.Context, src Source, m *memory, p *corev1.Pod) error {
+// adoptAll adopts pods, and always returns an error: what was decided about the others is decided again.
+func (e *Engine) adoptAll(ctx context.Context, src Source, m *memory, found []*corev1.Pod) error {
 	if err := e.mayAdopt(ctx, src); err != nil {
 		return err
 	}
+	var mu sync.Mutex
+	var failures []error
+	Each(found, func(p *corev1.Pod) {
+		if err := e.adopt(ctx, src, m, shallow(p)); err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			failures = append(failures, err)
+		}
+	})
+	if len(failures) > 0 {
+		return join(failures)
+	}
+	return reconcile.Wait(cacheInterval, "pods were adopted")
+}
+
+func (e *Engine) adopt(ctx context.Context, src Source, m *memory, p *corev1.Pod) error {
 	ref := metav1.NewControllerRef(src.Owner, src.Kind)
 	body := patch{Metadata: patchMeta{UID: p.UID, ResourceVersion: p.ResourceVersion, OwnerReferences: []any{ref}}}
 	if err := e.patchPod(ctx, m, p, body, ""); err != nil {
@@ -291,7 +305,7 @@ func (e *Engine) mayAdopt(ctx context.Context, src Source) error {
 func (e *Engine) release(ctx context.Context, src Source, m *memory, p *corev1.Pod) error {
 	remove := map[string]string{"$patch": "delete", "uid": string(src.Owner.GetUID())}
 	body := patch{Metadata: patchMeta{UID: p.UID, OwnerReferences: []any{remove}}}
-	if err := e.patchPod(ctx, m, p, body, ""); client.IgnoreNotFound(err) != nil {
+	if err := e.patchPod(ctx, m, shallow(p), body, ""); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("release pod %s/%s, which the selector no longer matches: %w", p.Namespace, p.Name, err)
 	}
 	reconcile.Event(ctx, corev1.EventTypeNormal, "Released", "released pod %s, which the selector no longer matches", p.Name)
