@@ -49,6 +49,7 @@ type bench struct {
 
 	kube       *process
 	operator   *process
+	others     []*replica // where several operators run
 	kubeconfig string
 	webhook    string // where the operator serves admission
 	health     string // and its probes
@@ -245,12 +246,9 @@ func (b *bench) launchOperator() error {
 		}
 		*address = free
 	}
-	operator, err := startProcess("operator", filepath.Join(b.dir, "operator.log"), func(string) {},
-		filepath.Join(b.options.bin, "holdfast"), "operator", "--kubeconfig", b.identity,
-		"--kube-api-qps", strconv.Itoa(qps), "--kube-api-burst", strconv.Itoa(burst),
-		"--webhook-bind", b.webhook, "--health-bind", b.health, "--metrics-bind", b.metrics)
+	operator, err := b.launch(b.webhook, b.health, b.metrics)
 	if err != nil {
-		return fmt.Errorf("%w; build it with `make build`", err)
+		return err
 	}
 	b.operator = operator
 	return nil
@@ -264,9 +262,12 @@ func (b *bench) stopOperator() {
 	}
 }
 
-// operatorReady asks the operator's readiness probe.
-func (b *bench) operatorReady(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.health+"/readyz", http.NoBody)
+// operatorReady asks the first operator's readiness probe.
+func (b *bench) operatorReady(ctx context.Context) error { return ready(ctx, b.health) }
+
+// ready asks a readiness probe.
+func ready(ctx context.Context, address string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", http.NoBody)
 	if err != nil {
 		return fmt.Errorf("ask the operator: %w", err)
 	}

@@ -143,6 +143,15 @@ func (p *process) peakMemory() (int64, error) {
 	return parseKB(string(status), "VmHWM:")
 }
 
+// memory is what the program holds now, in bytes.
+func (p *process) memory() (int64, error) {
+	status, err := os.ReadFile(p.proc("status"))
+	if err != nil {
+		return 0, fmt.Errorf("read the memory of %s: %w", p.name, err)
+	}
+	return parseKB(string(status), "VmRSS:")
+}
+
 // parseKB reads a field in kB of a file like /proc/PID/status, in bytes.
 func parseKB(text, field string) (int64, error) {
 	for line := range strings.Lines(text) {

@@ -77,6 +77,11 @@ func (p *process) replica() string {
 	return host
 }
 
+// asked looks whether the API server asks our webhooks.
+func (d Deps) asked() *admission.Asked {
+	return &admission.Asked{Reader: d.Live, Name: ConfigurationName, Clock: d.Clock}
+}
+
 // scope is whom and where the guards of pods leave alone.
 func (d Deps) scope() policy.Scope {
 	return policy.Scope{

@@ -43,9 +43,9 @@ func flowControl(d Deps) *poddeletionflowcontrol.Keeper {
 
 func newFlowControl(d Deps) *poddeletionflowcontrol.Keeper {
 	keeper := poddeletionflowcontrol.New(poddeletionflowcontrol.Deps{
-		Client: d.Client, Live: d.Live, Admission: d.Admission, Informers: d.Manager.GetCache(), Clock: d.Clock,
+		Client: d.Client, Admission: d.Admission, Informers: d.Manager.GetCache(), Clock: d.Clock,
 		Log: d.Log.WithName("deletions"), Metrics: poddeletionflowcontrol.NewMetrics(d.Figures), SystemNamespace: d.SystemNamespace,
-		Identity: d.Identity, Address: d.PeerAddress, Caller: d.Peers, Webhooks: ConfigurationName,
+		Identity: d.Identity, Address: d.PeerAddress, Caller: d.Peers, Asked: d.asked(),
 	})
 	d.Peers.Handle(poddeletionflowcontrol.PeerPath, keeper)
 	return keeper

@@ -35,6 +35,7 @@ func budgets(d Deps) *podunavailablebudget.Keeper {
 	}
 	deps := podunavailablebudget.Deps{
 		Client: d.Client, Live: d.Live, Admission: d.Admission, Position: d.Position, Clock: d.Clock, Log: d.Log,
+		Asked: d.asked(), Guarded: d.scope().Guards,
 	}
 	if d.Frame != nil {
 		deps.Recorder = d.Frame("podunavailablebudget").Recorder

@@ -40,9 +40,14 @@ type Scope struct {
 // Namespaces are those that are guarded.
 func (s Scope) Namespaces() *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
-		Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: []string{metav1.NamespaceSystem, s.SystemNamespace},
+		Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: s.unguarded(),
 	}}}
 }
+
+func (s Scope) unguarded() []string { return []string{metav1.NamespaceSystem, s.SystemNamespace} }
+
+// Guards reports whether a namespace is guarded.
+func (s Scope) Guards(namespace string) bool { return !slices.Contains(s.unguarded(), namespace) }
 
 // users are the conditions that keep those out who only finish what was decided, or have asked already. The API server
 // checks them without calling us: a kubelet must be able to finish its pods while we are away.

@@ -94,7 +94,7 @@ func (k *Keeper) Opens(ctx context.Context, w policy.Wish) (string, error) {
 		return "", nil
 	}
 	list := &v1alpha1.BreakGlassList{}
-	if err := k.deps.Client.List(ctx, list); err != nil {
+	if err := k.deps.Client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil { // it is only read
 		if meta.IsNoMatchError(err) {
 			k.setMissing(now.Add(missingInterval))
 			return "", nil

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -43,7 +44,7 @@ func Validate(_ context.Context, _, p *v1alpha1.PodDeletionFlowControl) (warning
 	}
 	errs = append(errs, validateWhiteList(spec.Child("whiteListSelector"), selectors["whiteListSelector"], selectors["selector"])...)
 	errs = append(errs, validateClosing(p)...)
-	return warn(p, selectors["whiteListSelector"]), errs
+	return append(warn(p, selectors["whiteListSelector"]), warnNamespaces(selectors["namespaceSelector"])...), errs
 }
 
 func validateRules(path *field.Path, rules []v1alpha1.DeletionLimitRule) (errs field.ErrorList) {
@@ -151,6 +152,16 @@ func warn(p *v1alpha1.PodDeletionFlowControl, white labels.Selector) (warnings [
 			"what they delete, such as the pods of a deleted Deployment, is not limited")
 	}
 	return warnings
+}
+
+// warnNamespaces tells when the user seems to mean pods that no policy may hold up.
+func warnNamespaces(picks labels.Selector) []string {
+	named := func(namespace string) bool { return picks.Matches(labels.Set{corev1.LabelMetadataName: namespace}) }
+	if picks == nil || !named(metav1.NamespaceSystem) || named("") {
+		return nil
+	}
+	return []string{fmt.Sprintf("spec.namespaceSelector (%s) picks %s, whose pods are never limited, nor are the operator's own: "+
+		"the cluster must not lock itself out", picks, metav1.NamespaceSystem)}
 }
 
 func consequence(s v1alpha1.SystemDeletion) string {

@@ -137,6 +137,12 @@ func TestValidate(t *testing.T) {
 		{reason: "rules that contradict each other, without the schema", change: func(p *v1alpha1.PodDeletionFlowControl) {
 			p.Spec.LimitRules = []v1alpha1.DeletionLimitRule{rule(10*time.Minute, 100), rule(time.Hour, 50), rule(-time.Hour, 0)}
 		}, refused: "limitRules[0] and limitRules[1] contradict each other: 100 in 10m, but 50 in 1h"},
+		{reason: "a namespace that is never limited", change: func(p *v1alpha1.PodDeletionFlowControl) {
+			p.Spec.NamespaceSelector = expression("kubernetes.io/metadata.name", metav1.LabelSelectorOpIn, "shop", "kube-system")
+		}, warned: "picks kube-system, whose pods are never limited"},
+		{reason: "all namespaces but one", change: func(p *v1alpha1.PodDeletionFlowControl) {
+			p.Spec.NamespaceSelector = expression("kubernetes.io/metadata.name", metav1.LabelSelectorOpNotIn, "shop")
+		}},
 		{reason: "observing", change: func(p *v1alpha1.PodDeletionFlowControl) { p.Spec.Mode = v1alpha1.Observe }, warned: "none is denied"},
 		{reason: "holding up Kubernetes", change: func(p *v1alpha1.PodDeletionFlowControl) {
 			p.Spec.EnforceFor = []v1alpha1.SystemDeletion{v1alpha1.TaintEviction}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,8 @@ const (
 	renewAhead = 500 * time.Millisecond
 	// How many wishes may wait for a write: more come only from an attack, or while the API server is away.
 	maxQueue = 10_000
+	// How often what is over is looked for in what is remembered.
+	sweepInterval = flow.Life
 	// How long counted deletions that nobody waits for, and denials, are gathered before they are written.
 	lazyWrite = 200 * time.Millisecond
 	noteWrite = time.Second
@@ -111,6 +114,8 @@ type book struct {
 	lazy    time.Time // since when wishes wait that nobody waits for
 	notes   notes
 	kept    map[uint64]time.Time // pods that were denied lately, and since when
+	swept   time.Time            // when what is over was dropped from kept last
+	pruned  time.Time            // the same of mine
 	demand  time.Time            // when it was asked last
 	retryAt time.Time
 	seq     int64
@@ -377,12 +382,22 @@ func (b *book) note(a ask, ans answer) {
 	}
 }
 
+// prune drops permits that are long over; the lock is held.
+func (b *book) prune(now time.Time) {
+	if now.Sub(b.pruned) < sweepInterval {
+		return
+	}
+	b.pruned = now
+	maps.DeleteFunc(b.mine, func(_ uint64, p *permit) bool { return now.Sub(p.until) > flow.Life })
+}
+
 // news tells whether this pod was not denied lately: a drain that tries again every few seconds is no flood.
 func (b *book) news(hash uint64, lately time.Duration, now time.Time) bool {
 	if at, found := b.kept[hash]; found && now.Sub(at) < lately {
 		return false
 	}
-	if len(b.kept) >= maxQueue {
+	if len(b.kept) >= maxQueue && now.Sub(b.swept) >= sweepInterval { // not for every pod of a flood
+		b.swept = now
 		for other, at := range b.kept {
 			if now.Sub(at) >= lately {
 				delete(b.kept, other)

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/holdfast-io/holdfast/api/policy/v1alpha1"
+	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/disruption/flow"
 )
 
@@ -44,8 +45,6 @@ const kindInterval = 5 * time.Second
 type Deps struct {
 	// Client reads from the cache.
 	Client client.Client
-	// Live reads from the API server: which webhooks there are.
-	Live client.Reader
 	// Admission reads and writes at the API server, with connections of its own: the ledgers and the lease.
 	Admission client.Client
 	// Informers are those of the cache behind Client: every replica follows the policies and the ledgers.
@@ -61,8 +60,8 @@ type Deps struct {
 	Address func() string
 	// Caller reaches other replicas.
 	Caller Caller
-	// Webhooks is the name of the configuration that must ask us about pods; "": not looked for.
-	Webhooks string
+	// Asked tells whether the API server asks us about pods; nil: not looked for.
+	Asked *admission.Asked
 	// Store keeps the ledgers; nil: in the API server.
 	Store Store
 }
@@ -70,7 +69,6 @@ type Deps struct {
 // Keeper keeps the limits on this replica.
 type Keeper struct {
 	client    client.Client
-	live      client.Reader
 	admission client.Client
 	informers cache.Informers
 	clock     clock.WithTicker
@@ -81,7 +79,7 @@ type Keeper struct {
 	address   func() string
 	caller    Caller
 	store     Store
-	webhooks  string
+	asked     *admission.Asked
 	owner     owner
 	offset    atomic.Int64 // by which our clock is behind the API server's
 	measured  time.Time    // when that was; for the campaign alone
@@ -93,8 +91,6 @@ type Keeper struct {
 	fresh []*book // whose scribe is not started yet
 	born  chan struct{}
 	list  atomic.Pointer[[]*book] // by name
-
-	registrations registrations
 }
 
 // What is known of the kind in this cluster.
@@ -112,9 +108,9 @@ var errNotReady = errors.New("the limits are not read yet: try again in a few se
 // New makes the keeper. It answers once Run has read the policies.
 func New(d Deps) *Keeper {
 	k := &Keeper{
-		client: d.Client, live: d.Live, admission: d.Admission, informers: d.Informers, clock: d.Clock, log: d.Log, metrics: d.Metrics,
+		client: d.Client, admission: d.Admission, informers: d.Informers, clock: d.Clock, log: d.Log, metrics: d.Metrics,
 		system: d.SystemNamespace, identity: strings.TrimPrefix(d.Identity+"_"+uuid.NewString()[:8], "_"),
-		address: d.Address, caller: d.Caller, store: d.Store, webhooks: d.Webhooks,
+		address: d.Address, caller: d.Caller, store: d.Store, asked: d.Asked,
 		books: map[string]*book{}, born: make(chan struct{}, 1), known: make(chan struct{}),
 	}
 	if k.store == nil {

@@ -47,6 +47,7 @@ func (b *book) forward(ctx context.Context, a ask) (answer, bool) {
 	}
 	if ans.Allowed {
 		b.mu.Lock()
+		b.prune(k.now()) // a replica that only asks another one never writes
 		takes := 1
 		if p := b.mine[a.hash]; p != nil && p.there {
 			takes += p.takes

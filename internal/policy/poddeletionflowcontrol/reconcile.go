@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,6 +15,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/holdfast-io/holdfast/api/policy/v1alpha1"
+	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/disruption/flow"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
@@ -25,8 +24,6 @@ const (
 	// How soon the windows are looked at again while they change, and at the latest.
 	soonestLook = time.Second
 	latestLook  = time.Minute
-	// For how long the webhooks that were found are believed.
-	registrationsLife = 15 * time.Second
 )
 
 // Watches are the kinds whose events concern a policy.
@@ -51,7 +48,7 @@ func (k *Keeper) Reconcile(ctx context.Context, p *v1alpha1.PodDeletionFlowContr
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	unenforced, err := k.unenforced(ctx)
+	unenforced, err := k.asked.Missing(ctx, concerns()...)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -216,60 +213,9 @@ func timeOrNil(t time.Time) *metav1.Time {
 	return &at
 }
 
-// registrations remember whether the API server asks us about pods at all.
-type registrations struct {
-	mu      sync.Mutex
-	at      time.Time
-	missing string
-}
-
-// unenforced says why nobody asks the guard; "": the API server does.
-func (k *Keeper) unenforced(ctx context.Context) (string, error) {
-	if k.webhooks == "" {
-		return "", nil
+// concerns are what the guard has to be asked about.
+func concerns() []admission.Concern {
+	return []admission.Concern{
+		{Operation: admissionregistrationv1.Delete, Resource: "pods"}, {Operation: admissionregistrationv1.Create, Resource: "pods/eviction"},
 	}
-	r := &k.registrations
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.at.IsZero() && k.now().Sub(r.at) < registrationsLife {
-		return r.missing, nil
-	}
-	config := &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	err := k.live.Get(ctx, types.NamespacedName{Name: k.webhooks}, config)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return "", fmt.Errorf("read the webhooks: %w", err)
-	}
-	r.at, r.missing = k.now(), ""
-	for _, want := range []struct {
-		operation admissionregistrationv1.OperationType
-		resource  string
-	}{{admissionregistrationv1.Delete, "pods"}, {admissionregistrationv1.Create, "pods/eviction"}} {
-		if !asks(config, want.operation, want.resource) {
-			r.missing = fmt.Sprintf("ValidatingWebhookConfiguration %s does not ask about %s of %s: run `holdfast install`, "+
-				"or start the operator with its webhooks", k.webhooks, want.operation, want.resource)
-		}
-	}
-	return r.missing, nil
-}
-
-func asks(config *admissionregistrationv1.ValidatingWebhookConfiguration, operation admissionregistrationv1.OperationType,
-	resource string,
-) bool {
-	for _, webhook := range config.Webhooks {
-		for _, rule := range webhook.Rules {
-			if contains(rule.Operations, operation) && contains(rule.Resources, resource) && contains(rule.APIGroups, "") {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func contains[T ~string](all []T, want T) bool {
-	for _, one := range all {
-		if one == want || one == "*" {
-			return true
-		}
-	}
-	return false
 }

@@ -173,11 +173,7 @@ func (b *book) begin(t *terms) *work {
 	if w.over {
 		b.block.left = 0
 	}
-	for hash, p := range b.mine {
-		if now.Sub(p.until) > flow.Life {
-			delete(b.mine, hash)
-		}
-	}
+	b.prune(now)
 	return w
 }
 

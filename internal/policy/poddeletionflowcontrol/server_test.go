@@ -24,6 +24,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/holdfast-io/holdfast/api/policy/v1alpha1"
+	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/disruption/flow"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
@@ -74,7 +75,7 @@ func (f *fleet) start(t testing.TB, name string) *member {
 		t.Fatal(err)
 	}
 	m.Keeper = New(Deps{
-		Client: cached, Live: direct, Admission: direct, Informers: informers, Clock: clock.RealClock{}, Log: logr.Discard(),
+		Client: cached, Admission: direct, Informers: informers, Clock: clock.RealClock{}, Log: logr.Discard(),
 		SystemNamespace: f.system, Identity: name, Address: func() string { return name }, Caller: m,
 		Store: &mortal{Store: &ledgers{client: direct}, dead: &m.dead},
 	})
@@ -424,7 +425,7 @@ func TestLostLedger(t *testing.T) {
 func TestUnenforced(t *testing.T) {
 	f := newFleet(t, 1)
 	m := f.all["keeper-0"]
-	m.webhooks = "none-" + f.system
+	m.asked = &admission.Asked{Reader: f.env.Client, Name: "none-" + f.system, Clock: m.clock}
 	p := policyOf(rule(time.Minute, 1))
 	if _, err := m.Reconcile(t.Context(), p); err != nil {
 		t.Fatal(err)

@@ -88,7 +88,7 @@ func runHistory(t *testing.T, seed uint64, f *testkit.Faults) {
 	if h.allowed[disruption.Delete] == 0 || h.allowed[disruption.Evict] == 0 || h.allowed[disruption.Update] == 0 || h.denied == 0 {
 		t.Error("the history tried too little")
 	}
-	if h.fewest > historyFloor {
+	if h.fewest > historyFloor+1 { // by chance, one may be back before the last that may go has gone
 		t.Errorf("%d pods were available at all times: the budget was never used up", h.fewest)
 	}
 }

@@ -5,6 +5,7 @@ package podunavailablebudget
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	policyv1beta1 "github.com/holdfast-io/holdfast/api/policy/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 	"github.com/holdfast-io/holdfast/internal/workload"
 )
@@ -30,6 +32,9 @@ const (
 	tick    = 5 * time.Millisecond
 	// How long a cluster that does not serve the kind is not asked for it again.
 	missingInterval = 10 * time.Second
+	// How many budgets are remembered before those are dropped that nobody has written lately, and how long that is.
+	maxMemos = 1000
+	memoLife = 10 * time.Minute
 )
 
 // Deps are what the room needs from the operator.
@@ -48,6 +53,10 @@ type Deps struct {
 	Recorder record.EventRecorder
 	// Metrics count decisions; nil: nobody does.
 	Metrics *Metrics
+	// Asked tells whether the API server asks us about pods; nil: not looked for.
+	Asked *admission.Asked
+	// Guarded tells whether it does so in a namespace; nil: in each.
+	Guarded func(namespace string) bool
 }
 
 // What keeping budgets takes. These lines stand apart: controller-gen does not see them in the comment of a declaration.
@@ -60,6 +69,7 @@ type Deps struct {
 // +kubebuilder:rbac:groups=apps,resources=deployments/scale;statefulsets/scale;replicasets/scale,verbs=get
 // +kubebuilder:rbac:groups="",resources=replicationcontrollers;replicationcontrollers/scale,verbs=get
 // +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets;statefulsets;uniteddeployments;daemonsets,verbs=get
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingwebhookconfigurations,resourceNames=holdfast,verbs=get
 // +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets/scale;statefulsets/scale;uniteddeployments/scale,verbs=get
 
 // Keeper keeps budgets. It is safe for concurrent use.
@@ -73,6 +83,8 @@ type Keeper struct {
 
 	mu      sync.Mutex
 	budgets map[types.NamespacedName]*memo
+	// kept is how many of them were left when they were tidied last.
+	kept int
 	// missing is until when the cluster is not asked again for a kind that it does not serve.
 	missing time.Time
 }
@@ -81,6 +93,7 @@ type Keeper struct {
 type memo struct {
 	// turn lets one decision at a time be made here; what other replicas decide meanwhile is seen by the resourceVersion.
 	turn chan struct{}
+	born time.Time
 	// written is the budget as our own last write returned it, wrote when that was.
 	written *policyv1beta1.PodUnavailableBudget
 	wrote   time.Time
@@ -106,10 +119,22 @@ func (k *Keeper) memo(key types.NamespacedName) *memo {
 	defer k.mu.Unlock()
 	m := k.budgets[key]
 	if m == nil {
-		m = &memo{turn: make(chan struct{}, 1)}
+		k.tidy()
+		m = &memo{turn: make(chan struct{}, 1), born: k.deps.Clock.Now()}
 		k.budgets[key] = m
 	}
 	return m
+}
+
+// tidy drops what is old: only the replica that leads hears of budgets that are gone. Whoever decides by a memo that is
+// dropped still writes by compare-and-swap. The lock is held.
+func (k *Keeper) tidy() {
+	if len(k.budgets) < maxMemos || len(k.budgets) < 2*k.kept {
+		return
+	}
+	now := k.deps.Clock.Now()
+	maps.DeleteFunc(k.budgets, func(_ types.NamespacedName, m *memo) bool { return now.Sub(m.born) > memoLife })
+	k.kept = len(k.budgets)
 }
 
 // take waits for the turn at a budget.
@@ -167,6 +192,8 @@ type observation struct {
 	guarded  guarded
 	open     []policyv1beta1.PodGrant
 	overlaps []string
+	// unasked is why not everybody asks; nil: everybody does.
+	unasked *problem
 }
 
 func (k *Keeper) observe(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget) (observation, error) {
@@ -194,7 +221,10 @@ func (k *Keeper) observe(ctx context.Context, pub *policyv1beta1.PodUnavailableB
 	if o.open, err = k.settle(ctx, pub, &o.guarded); err != nil {
 		return o, err
 	}
-	o.overlaps, err = k.overlaps(ctx, pub, o.guarded)
+	if o.overlaps, err = k.overlaps(ctx, pub, o.guarded); err != nil {
+		return o, err
+	}
+	o.unasked, err = k.unasked(ctx, pub)
 	return o, err
 }
 

@@ -8,11 +8,13 @@ import (
 	"strings"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	policyv1beta1 "github.com/holdfast-io/holdfast/api/policy/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/disruption/budget"
 )
 
@@ -69,7 +71,11 @@ func report(pub *policyv1beta1.PodUnavailableBudget, o observation, now time.Tim
 	inscribe(s, o.open)
 	f, _ := limits(pub).Count(o.scope.total, o.guarded.view, o.open) // scope() has looked at the error
 	figures(s, f)
-	enforced(pub, o, now)
+	if o.unasked != nil {
+		unenforced(pub, *o.unasked, now)
+	} else {
+		enforced(pub, o, now)
+	}
 	set(pub, policyv1beta1.BudgetBlocking, f.Total > 0 && f.Desired >= f.Total, "AllowsNone", "AllowsSome",
 		fmt.Sprintf("none of the %d wanted pods may ever be away: drains and updates wait for good; raise spec.maxUnavailable or lower "+
 			"spec.minAvailable", f.Total), now)
@@ -93,6 +99,33 @@ func enforced(pub *policyv1beta1.PodUnavailableBudget, o observation, now time.T
 	put(pub, condition, now)
 	meta.RemoveStatusCondition(&pub.Status.Conditions, policyv1beta1.BudgetReconciling)
 	meta.RemoveStatusCondition(&pub.Status.Conditions, policyv1beta1.BudgetStalled)
+}
+
+// unasked says why the API server does not ask the budget: then only Holdfast's own controllers keep to it.
+func (k *Keeper) unasked(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget) (*problem, error) {
+	if k.deps.Guarded != nil && !k.deps.Guarded(pub.Namespace) {
+		return &problem{reason: "NamespaceNotGuarded", message: fmt.Sprintf("only Holdfast's own controllers keep to the budget: "+
+			"the guards leave namespace %s alone, so that the cluster cannot lock itself out; use a PodDisruptionBudget for it", pub.Namespace)}, nil
+	}
+	var concerns []admission.Concern
+	for operation, concern := range map[policyv1beta1.PodOperation]admission.Concern{
+		policyv1beta1.PodDeleteOperation: {Operation: admissionregistrationv1.Delete, Resource: "pods"},
+		policyv1beta1.PodEvictOperation:  {Operation: admissionregistrationv1.Create, Resource: "pods/eviction"},
+		policyv1beta1.PodUpdateOperation: {Operation: admissionregistrationv1.Update, Resource: "pods"},
+		policyv1beta1.PodResizeOperation: {Operation: admissionregistrationv1.Update, Resource: "pods/resize"},
+	} {
+		if len(pub.Spec.ProtectOperations) == 0 || slices.Contains(pub.Spec.ProtectOperations, operation) {
+			concerns = append(concerns, concern)
+		}
+	}
+	slices.SortFunc(concerns, func(a, b admission.Concern) int {
+		return strings.Compare(a.Resource+string(a.Operation), b.Resource+string(b.Operation))
+	})
+	missing, err := k.deps.Asked.Missing(ctx, concerns...)
+	if err != nil || missing == "" {
+		return nil, err //nolint:wrapcheck // it names what was read
+	}
+	return &problem{reason: "NoWebhook", message: "only Holdfast's own controllers keep to the budget: " + missing, comes: true}, nil
 }
 
 // unenforced says that nothing is guarded, and what to do.
