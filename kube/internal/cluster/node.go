@@ -73,7 +73,7 @@ func (c *Cluster) startNodes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.parts.hold("nodes", c.stopNodes) // when the start fails before serveNodes
+	c.parts.hold("nodes", c.stopNodes(ctx)) // when the start fails before serveNodes
 	for i := range c.Nodes {
 		name := "node-" + strconv.Itoa(i)
 		creds, err := c.certs.Node(name, c.network.NodeIP(i), c.network.Server())
@@ -110,16 +110,18 @@ func (c *Cluster) images(exe string) ([]string, error) {
 	return archives, nil
 }
 
-// stopNodes ends all nodes at once. It may be called twice.
-func (c *Cluster) stopNodes() {
-	ctx, cancel := context.WithTimeout(context.Background(), nodesStopTimeout)
-	defer cancel()
-	var group sync.WaitGroup
-	for _, running := range c.nodes {
-		group.Go(func() { c.parts.note(running.Stop(ctx)) })
+// stopNodes ends all nodes at once, even when ctx has ended, which is why they stop. It may be called twice.
+func (c *Cluster) stopNodes(ctx context.Context) func() {
+	return func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodesStopTimeout)
+		defer cancel()
+		var group sync.WaitGroup
+		for _, running := range c.nodes {
+			group.Go(func() { c.parts.note(running.Stop(ctx)) })
+		}
+		group.Wait()
+		c.nodes = nil
 	}
-	group.Wait()
-	c.nodes = nil
 }
 
 // serveNodes lets nodes reach the API server.
@@ -133,7 +135,7 @@ func (c *Cluster) serveNodes(ctx context.Context) error {
 		return err
 	}
 	c.parts.hold("the nodes' way to the API server", cancel)
-	c.parts.hold("nodes", c.stopNodes) // before what they stand on
+	c.parts.hold("nodes", c.stopNodes(ctx)) // before what they stand on
 	return nil
 }
 
