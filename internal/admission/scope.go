@@ -102,7 +102,9 @@ func (s *Scope) heard(ctx context.Context) error {
 
 // Keep brings the scope in config to the terms of what is stored, read after config was. It answers when it wants to be called
 // again though nothing changes; a conflict is an error, which the next call mends.
-func (s *Scope) Keep(ctx context.Context, config *admissionregistrationv1.MutatingWebhookConfiguration, stored []string) (time.Duration, error) {
+func (s *Scope) Keep(
+	ctx context.Context, config *admissionregistrationv1.MutatingWebhookConfiguration, stored []string,
+) (time.Duration, error) {
 	config = config.DeepCopy()
 	hook := s.find(config)
 	if hook == nil {

@@ -42,7 +42,7 @@ type AdmissionDeps struct {
 // Hooks are the admission of SidecarSets, and of the pods that get their containers.
 func Hooks(d AdmissionDeps) []admission.Hook {
 	v := &validator{client: d.Client, namespace: d.SystemNamespace, scope: newScope(d.Client, d.Clock, d.Configuration)}
-	i := &injector{book: newBook(d.Cache, d.SystemNamespace), spared: sparedNamespaces(d.SystemNamespace), clock: d.Clock}
+	i := &injector{book: newBook(d.Cache, d.Client, d.SystemNamespace), spared: inject.Spared(d.SystemNamespace), clock: d.Clock}
 	return append(i.hooks(d.SystemNamespace),
 		admission.ForKind(d.Scheme, appsv1beta1.SchemeGroupVersion.WithResource("sidecarsets"), nil,
 			admission.Kind[*appsv1beta1.SidecarSet]{Default: Default, Validate: v.Validate, Prepare: v.Prepare})...)

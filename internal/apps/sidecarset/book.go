@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -23,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/apps/sidecarset/inject"
 	"github.com/holdfast-io/holdfast/internal/workload"
 	"github.com/holdfast-io/holdfast/internal/workload/revision"
@@ -31,6 +34,8 @@ import (
 // book remembers what was read of SidecarSets and their revisions, so that no pod waits for it twice.
 type book struct {
 	client client.Reader
+	// live reads from the API server itself what the cache does not show yet; nil: it is waited for.
+	live client.Reader
 	// namespace is where the revisions are.
 	namespace string
 
@@ -39,8 +44,8 @@ type book struct {
 	revisions map[types.UID]*inject.Plan
 }
 
-func newBook(c client.Reader, namespace string) *book {
-	return &book{client: c, namespace: namespace, sets: map[types.UID]*entry{}, revisions: map[types.UID]*inject.Plan{}}
+func newBook(c, live client.Reader, namespace string) *book {
+	return &book{client: c, live: live, namespace: namespace, sets: map[types.UID]*entry{}, revisions: map[types.UID]*inject.Plan{}}
 }
 
 // How many revisions are remembered; beyond it, which needs hundreds of sets, all are read again.
@@ -52,6 +57,7 @@ type entry struct {
 	collisions int32
 	selector   labels.Selector
 	namespaces labels.Selector // nil: all
+	byName     bool            // namespaces asks for nothing but names
 	updated    labels.Selector // nil: all
 	plan       *inject.Plan
 	latest     string
@@ -100,6 +106,9 @@ func read(set *appsv1beta1.SidecarSet, namespace string) *entry {
 		}
 		*s.into = selector
 	}
+	e.byName = !slices.ContainsFunc(admission.Requirements(set.Spec.NamespaceSelector), func(r metav1.LabelSelectorRequirement) bool {
+		return r.Key != corev1.LabelMetadataName
+	})
 	if e.selector == nil || e.selector.Empty() {
 		e.err = fmt.Errorf("spec.selector is empty and would match every pod of the cluster; name at least one label")
 		return e
@@ -207,15 +216,22 @@ func (b *book) matches(ctx context.Context, e *entry, p *corev1.Pod, namespace s
 	if e.namespaces == nil || e.namespaces.Empty() {
 		return true, nil
 	}
+	if e.byName {
+		return e.namespaces.Matches(labels.Set{corev1.LabelMetadataName: namespace}), nil // the API server sees to that label
+	}
 	var ns corev1.Namespace
-	if err := b.client.Get(ctx, client.ObjectKey{Name: namespace}, &ns, client.UnsafeDisableDeepCopy); err != nil {
+	err := b.client.Get(ctx, client.ObjectKey{Name: namespace}, &ns, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) && b.live != nil {
+		err = b.live.Get(ctx, client.ObjectKey{Name: namespace}, &ns) // it may be newer than the cache
+	}
+	if err != nil {
 		return false, fmt.Errorf("read the labels of namespace %s, which a SidecarSet's namespaceSelector asks for: %w", namespace, err)
 	}
 	return e.namespaces.Matches(labels.Set(ns.Labels)), nil
 }
 
-// forPod finds what a new pod gets. request is an id of its creation, by which chance is decided.
-func (b *book) forPod(ctx context.Context, p *corev1.Pod, namespace, request string) ([]inject.Injection, error) {
+// giving are the sets that give new pods something. They belong to the cache.
+func (b *book) giving(ctx context.Context) ([]*appsv1beta1.SidecarSet, error) {
 	var sets appsv1beta1.SidecarSetList
 	err := b.client.List(ctx, &sets, client.UnsafeDisableDeepCopy)
 	if meta.IsNoMatchError(err) {
@@ -224,12 +240,37 @@ func (b *book) forPod(ctx context.Context, p *corev1.Pod, namespace, request str
 	if err != nil {
 		return nil, fmt.Errorf("list SidecarSets: %w", err)
 	}
-	var all []inject.Injection
+	b.trim(sets.Items)
+	giving := make([]*appsv1beta1.SidecarSet, 0, len(sets.Items))
 	for i := range sets.Items {
-		set := &sets.Items[i]
-		if set.DeletionTimestamp != nil || set.Spec.InjectionStrategy.Paused {
-			continue
+		if set := &sets.Items[i]; set.DeletionTimestamp == nil && !set.Spec.InjectionStrategy.Paused {
+			giving = append(giving, set)
 		}
+	}
+	return giving, nil
+}
+
+// trim drops sets that are gone, once there are many of them: nobody tells of them where no controller runs.
+func (b *book) trim(there []appsv1beta1.SidecarSet) {
+	const most = 16
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.sets) <= len(there)+most {
+		return
+	}
+	kept := make(map[types.UID]bool, len(there))
+	for i := range there {
+		kept[there[i].UID] = true
+	}
+	maps.DeleteFunc(b.sets, func(uid types.UID, _ *entry) bool { return !kept[uid] })
+}
+
+// forPod finds what a new pod gets of the sets. request is an id of its creation, by which chance is decided.
+func (b *book) forPod(
+	ctx context.Context, sets []*appsv1beta1.SidecarSet, p *corev1.Pod, namespace, request string,
+) ([]inject.Injection, error) {
+	var all []inject.Injection
+	for _, set := range sets {
 		e := b.of(set)
 		if e.err != nil {
 			continue // its status says so; one broken set must not stop the pods of a cluster

@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/apps/sidecarset/inject"
 	"github.com/holdfast-io/holdfast/internal/workload"
@@ -37,11 +38,6 @@ const (
 // injectTimeout is how many seconds a pod waits for an operator that does not answer.
 const injectTimeout = 5
 
-// sparedNamespaces are left alone: what a cluster needs to run at all must not wait for us.
-func sparedNamespaces(system string) []string {
-	return []string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, system}
-}
-
 // injector gives new pods their containers.
 type injector struct {
 	book   *book
@@ -63,13 +59,13 @@ func (i *injector) hooks(system string) []admission.Hook {
 			}},
 			FailurePolicy: policy, TimeoutSeconds: injectTimeout,
 			NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
-				Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: sparedNamespaces(system),
+				Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: inject.Spared(system),
 			}}},
 			ObjectSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
 				{Key: Required, Operator: required, Values: []string{RequiredValue}},
 				{Key: workload.PullFor, Operator: metav1.LabelSelectorOpDoesNotExist},
 			}},
-			Handler: ctrl.HandlerFunc(i.handle),
+			Handler: injection{i},
 		}
 	}
 	scoped := hook(optional, admissionregistrationv1.Ignore, metav1.LabelSelectorOpNotIn)
@@ -77,19 +73,55 @@ func (i *injector) hooks(system string) []admission.Hook {
 	return []admission.Hook{scoped, hook("require", admissionregistrationv1.Fail, metav1.LabelSelectorOpIn)}
 }
 
-// handle answers what a new pod gets, as a patch of what is new.
-func (i *injector) handle(ctx context.Context, req ctrl.Request) ctrl.Response {
-	if req.SubResource != "" || slices.Contains(i.spared, req.Namespace) {
-		return ctrl.Allowed("")
+// injection answers about new pods, reading no more of them than injecting takes.
+type injection struct{ *injector }
+
+var _ admission.Direct = injection{}
+
+// HandleReview answers a question that it reads in one pass; where there is no set that gives anything, without the pod.
+func (i injection) HandleReview(ctx context.Context, body []byte) (admission.Answer, bool) {
+	sets, err := i.book.giving(ctx)
+	if err != nil || len(sets) == 0 {
+		q, ok := admission.ReadReview[admission.Unread](body)
+		if !ok {
+			return admission.Answer{}, false
+		}
+		answer := admission.Answer{To: ctrl.Request{AdmissionRequest: q.AdmissionRequest}, Response: ctrl.Allowed("")}
+		if err != nil {
+			answer.Response = ctrl.Errored(http.StatusInternalServerError, err)
+		}
+		return answer, true
 	}
-	p := &corev1.Pod{}
+	q, ok := admission.ReadReview[*newcomer](body)
+	if !ok || q.Object == nil {
+		return admission.Answer{}, false
+	}
+	req := ctrl.Request{AdmissionRequest: q.AdmissionRequest}
+	return admission.Answer{Response: i.answer(ctx, req, q.Object.pod(), sets), To: req}, true
+}
+
+// Handle answers a question whose pod may not be readable.
+func (i injection) Handle(ctx context.Context, req ctrl.Request) ctrl.Response {
+	p := &newcomer{}
 	if err := json.Unmarshal(req.Object.Raw, p); err != nil {
 		return ctrl.Errored(http.StatusBadRequest, fmt.Errorf("read the pod: %w", err))
+	}
+	sets, err := i.book.giving(ctx)
+	if err != nil {
+		return ctrl.Errored(http.StatusInternalServerError, err)
+	}
+	return i.answer(ctx, req, p.pod(), sets)
+}
+
+// answer is what a new pod gets of the sets, as a patch of what is new.
+func (i *injector) answer(ctx context.Context, req ctrl.Request, p *corev1.Pod, sets []*appsv1beta1.SidecarSet) ctrl.Response {
+	if req.SubResource != "" || slices.Contains(i.spared, req.Namespace) {
+		return ctrl.Allowed("")
 	}
 	if _, mirror := p.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 		return ctrl.Allowed("") // it shows what runs on the node already
 	}
-	injections, err := i.book.forPod(ctx, p, req.Namespace, string(req.UID))
+	injections, err := i.book.forPod(ctx, sets, p, req.Namespace, string(req.UID))
 	if err != nil {
 		return ctrl.Errored(http.StatusInternalServerError, err)
 	}

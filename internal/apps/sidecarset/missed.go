@@ -35,7 +35,7 @@ func (r *Reconciler) missed(ctx context.Context, set *appsv1beta1.SidecarSet, e 
 	if err := r.deps.Client.List(ctx, &pods, client.MatchingLabelsSelector{Selector: e.selector}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list the pods that SidecarSet %s selects: %w", set.Name, err)
 	}
-	spared := sparedNamespaces(r.namespace)
+	spared := inject.Spared(r.namespace)
 	for i := range pods.Items {
 		p := &pods.Items[i]
 		if !lacks(p, set) || slices.Contains(spared, p.Namespace) {

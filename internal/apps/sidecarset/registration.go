@@ -58,7 +58,9 @@ func NewRegistration(c client.Client, clock clock.Clock, configuration string) *
 }
 
 // Reconcile is one pass. Sets that are on their way out count until they are gone.
-func (r *Registration) Reconcile(ctx context.Context, config *admissionregistrationv1.MutatingWebhookConfiguration) (reconcile.Result, error) {
+func (r *Registration) Reconcile(
+	ctx context.Context, config *admissionregistrationv1.MutatingWebhookConfiguration,
+) (reconcile.Result, error) {
 	var sets appsv1beta1.SidecarSetList
 	if err := r.live.List(ctx, &sets); err != nil {
 		return reconcile.Result{}, fmt.Errorf("list SidecarSets: %w", err)

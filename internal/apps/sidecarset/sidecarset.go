@@ -53,7 +53,7 @@ type Reconciler struct {
 
 // New makes the reconciler; revisions are kept in the system namespace. The cache must have Index.
 func New(d workload.Deps, systemNamespace string) *Reconciler {
-	return &Reconciler{deps: d, namespace: systemNamespace, book: newBook(d.Client, systemNamespace), memories: map[string]*memory{}}
+	return &Reconciler{deps: d, namespace: systemNamespace, book: newBook(d.Client, nil, systemNamespace), memories: map[string]*memory{}}
 }
 
 // Forget drops what is remembered of a set that is gone.

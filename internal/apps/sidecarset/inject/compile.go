@@ -2,6 +2,7 @@ package inject
 
 import (
 	"cmp"
+	"encoding/json"
 	"regexp"
 	"slices"
 	"strings"
@@ -26,8 +27,9 @@ type Plan struct {
 
 // sidecar is one container to be put into pods.
 type sidecar struct {
-	// container is finished, but for what depends on the pod.
+	// container is finished, but for what depends on the pod, and text is its JSON.
 	container corev1.Container
+	text      json.RawMessage
 	options   *appsv1beta1.SidecarContainer
 	// env are the expressions of transferEnv, in its order.
 	env       [][]*regexp.Regexp
@@ -61,6 +63,12 @@ func Compile(t Template, path *field.Path) (*Plan, field.ErrorList) {
 			c := &group.containers[i]
 			made, found := compile(c, path.Child(group.name).Index(i))
 			errs = append(errs, found...)
+			for n := range made {
+				var err error
+				if made[n].text, err = json.Marshal(&made[n].container); err != nil {
+					errs = append(errs, field.InternalError(path.Child(group.name).Index(i), err))
+				}
+			}
 			into := group.after
 			if cmp.Or(c.PodInjectPolicy, group.otherwise) == appsv1beta1.BeforeAppContainerType {
 				into = group.before

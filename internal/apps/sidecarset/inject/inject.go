@@ -38,12 +38,18 @@ type Edit struct {
 	Annotations            map[string]string
 	// Warnings tell the user what was left out.
 	Warnings []string
+
+	// texts are the JSON of containers that are as they were compiled, by name.
+	texts map[string]json.RawMessage
 }
 
 // Into works out what a pod gets of the SidecarSets. The pod stays as it is.
 func Into(p *corev1.Pod, injections []Injection, now time.Time) (*Edit, error) {
 	injections = slices.SortedFunc(slices.Values(injections), func(a, b Injection) int { return cmp.Compare(a.Set, b.Set) })
-	e := &Edit{Annotations: map[string]string{}, Replaced: map[int]corev1.Container{}, InitReplaced: map[int]corev1.Container{}}
+	e := &Edit{
+		Annotations: map[string]string{}, Replaced: map[int]corev1.Container{}, InitReplaced: map[int]corev1.Container{},
+		texts: map[string]json.RawMessage{},
+	}
 	i := &injector{pod: p, edit: e, own: ownContainers(p), taken: map[string]string{}, working: map[string]string{}}
 	hashes, fixed := Records{}, Records{}
 	names := make([]string, 0, len(injections))
@@ -146,8 +152,13 @@ func (i *injector) build(in Injection, s *sidecar) (corev1.Container, error) {
 		return c, fmt.Errorf("its container %s has the name of one of the pod's own containers; rename one of the two", c.Name)
 	}
 	i.taken[c.Name] = in.Set
-	if extra := append(i.transfer(s), i.share(&c, s.options)...); len(extra) > 0 {
+	extra := append(i.transfer(s), i.share(&c, s.options)...)
+	if len(extra) > 0 {
 		c.Env = withEnv(c.Env, extra)
+	}
+	if own := &s.container; len(extra) == 0 && s.resources == nil &&
+		len(c.VolumeMounts) == len(own.VolumeMounts) && len(c.VolumeDevices) == len(own.VolumeDevices) {
+		i.edit.texts[c.Name] = s.text // nothing of it depends on the pod
 	}
 	if s.resources != nil {
 		var err error

@@ -15,13 +15,13 @@ import (
 func (e *Edit) Patch(p *corev1.Pod) []jsonpatch.Operation {
 	var ops []jsonpatch.Operation
 	for _, at := range slices.Sorted(maps.Keys(e.Replaced)) {
-		ops = append(ops, jsonpatch.NewOperation("replace", "/spec/containers/"+strconv.Itoa(at), e.Replaced[at]))
+		ops = append(ops, jsonpatch.NewOperation("replace", "/spec/containers/"+strconv.Itoa(at), e.value(e.Replaced[at])))
 	}
 	for _, at := range slices.Sorted(maps.Keys(e.InitReplaced)) {
-		ops = append(ops, jsonpatch.NewOperation("replace", "/spec/initContainers/"+strconv.Itoa(at), e.InitReplaced[at]))
+		ops = append(ops, jsonpatch.NewOperation("replace", "/spec/initContainers/"+strconv.Itoa(at), e.value(e.InitReplaced[at])))
 	}
-	ops = append(ops, insert("/spec/containers", len(p.Spec.Containers), e.Before, e.After)...)
-	ops = append(ops, insert("/spec/initContainers", len(p.Spec.InitContainers), e.InitBefore, e.InitAfter)...)
+	ops = append(ops, insert("/spec/containers", len(p.Spec.Containers), e.values(e.Before), e.values(e.After))...)
+	ops = append(ops, insert("/spec/initContainers", len(p.Spec.InitContainers), e.values(e.InitBefore), e.values(e.InitAfter))...)
 	ops = append(ops, insert("/spec/volumes", len(p.Spec.Volumes), nil, e.Volumes)...)
 	ops = append(ops, insert("/spec/imagePullSecrets", len(p.Spec.ImagePullSecrets), nil, e.PullSecrets)...)
 	if len(p.Annotations) == 0 {
@@ -31,6 +31,22 @@ func (e *Edit) Patch(p *corev1.Pod) []jsonpatch.Operation {
 		ops = append(ops, jsonpatch.NewOperation("add", "/metadata/annotations/"+escape.Replace(key), e.Annotations[key]))
 	}
 	return ops
+}
+
+// value is a container, or its JSON where that is known.
+func (e *Edit) value(c corev1.Container) any {
+	if text, known := e.texts[c.Name]; known {
+		return text
+	}
+	return c
+}
+
+func (e *Edit) values(all []corev1.Container) []any {
+	values := make([]any, len(all))
+	for i := range all {
+		values[i] = e.value(all[i])
+	}
+	return values
 }
 
 // escape writes a key as a step of a JSON pointer (RFC 6901).

@@ -41,6 +41,11 @@ func Names(p *corev1.Pod) []string {
 	return strings.Split(list, ",")
 }
 
+// Spared are the namespaces that are left alone: what a cluster needs to run at all must not wait for us.
+func Spared(system string) []string {
+	return []string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, system}
+}
+
 // Has reports whether the pod has the containers of the SidecarSet.
 func Has(p *corev1.Pod, set string) bool { return slices.Contains(Names(p), set) }
 
