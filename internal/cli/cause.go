@@ -29,6 +29,9 @@ func ofPod(e Evidence, p *corev1.Pod, now time.Time) []Finding {
 	}
 	for i := range findings {
 		findings[i].Pods = []string{p.Name}
+		if e.Workload.Object != nil && e.Workload.Object.GetNamespace() == "" {
+			findings[i].Pods[0] = p.Namespace + "/" + p.Name
+		}
 	}
 	return findings
 }

@@ -50,7 +50,7 @@ func causes() []string {
 		"Stalled", "NotObserved", "Create", "Overlap",
 		"Claim", "Scheduling", "Node", "Volume", "Network", "Image", "Config", "Crash", "Init", "Start",
 		"PVC", "Container", "Failed", "Probe", "Gate", "Marked", "MinReady", "Update", "Grace", "Surge", "Hook", "Finalizer",
-		"Deleting", "Termination", "ScaleStrategy", "InPlaceOnly",
+		"Deleting", "Termination", "ScaleStrategy", "NotInjected", "InPlaceOnly",
 		"ProgressDeadlineExceeded", "Paused", "OnDelete", "Budget", "Partition", "Turn",
 	}
 }
@@ -130,6 +130,11 @@ func ofWorkload(e Evidence, now time.Time) []Finding {
 			Do: "change what the message names, in the spec of " + w.ref(),
 		})
 	}
+	if c := w.condition("Clashing"); c.Status == "True" {
+		findings = append(findings, Finding{
+			Cause: "Overlap", What: "another SidecarSet gives the same pods the same", Why: c.Message, Do: "do what the message says, in one of the two",
+		})
+	}
 	if c := w.condition("NoMatchingNodes"); c.Status == "True" {
 		findings = append(findings, Finding{
 			Cause: "Scheduling", What: "no node should have a pod", Why: c.Message,
@@ -161,7 +166,7 @@ func ofCreation(e Evidence, now time.Time) []Finding {
 			return []Finding{{Cause: "Create", What: "pods cannot be created or changed: " + c.Reason, Why: c.Message, Do: refusedHint(c.Message)}}
 		}
 	}
-	if int64(len(e.Pods)) >= w.desired() || !w.observed() {
+	if int64(len(e.Pods)) >= w.desired() || !w.observed() || w.Kind.Injects {
 		return nil
 	}
 	missing := pods(w.desired() - int64(len(e.Pods)))
@@ -215,7 +220,7 @@ func ofHeld(w Workload, told []Finding) []Finding {
 
 // text tells the diagnosis to a person.
 func (d Diagnosis) text() []string {
-	lines := []string{fmt.Sprintf("%s in namespace %s: %s", d.Subject, d.Namespace, d.Summary)}
+	lines := []string{fmt.Sprintf("%s%s: %s", d.Subject, inNamespace(d.Namespace), d.Summary)}
 	if len(d.Findings) == 0 {
 		return append(append(lines, "it waits for nothing"), d.guardLines()...)
 	}

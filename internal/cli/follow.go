@@ -46,11 +46,15 @@ func partSubjects(w Workload) ([]subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	revision := subject{object: &appsv1.ControllerRevision{}}
+	revision := subject{object: &appsv1.ControllerRevision{}, only: cache.ByObject{Label: w.revisionSelector()}}
 	if w.Kind.History == replicaSets {
 		revision = subject{object: &appsv1.ReplicaSet{}}
 	}
-	return []subject{{object: &corev1.Pod{}, only: cache.ByObject{Label: selector}}, revision}, nil
+	parts := []subject{{object: &corev1.Pod{}, only: cache.ByObject{Label: selector}}, revision}
+	if w.Kind.Injects {
+		parts = append(parts, subject{object: &corev1.Namespace{}})
+	}
+	return parts, nil
 }
 
 // follow keeps a cache of the subjects, and calls show at once and after each

@@ -49,6 +49,14 @@ func refusedHint(message string) string {
 
 // heldHint says what to do about a change that is held back.
 func heldHint(w Workload, reason string) string {
+	if w.Kind.Injects {
+		switch strings.ToLower(reason) {
+		case "inplaceonly", "notinjected":
+			return "delete the pods: new ones have the newest containers"
+		case "ondelete":
+			return "delete the pods, or set spec.updateStrategy.type to RollingUpdate"
+		}
+	}
 	switch strings.ToLower(reason) {
 	case "paused":
 		return "kubectl holdfast rollout resume " + w.ref()
@@ -92,6 +100,8 @@ func ofChange(w Workload, c Change) (Finding, bool) {
 	}
 	what := "waiting at the old revision"
 	switch {
+	case reason == "NotInjected":
+		what, why = "it lacks the containers", strings.TrimPrefix(why, "not injected: ")
 	case c.State == ChangeKept:
 		what = "kept at the old revision on purpose"
 	case c.State == ChangeDeleting:

@@ -14,7 +14,7 @@ const (
 	controllerRevisions history = iota // ControllerRevisions that the workload owns
 	replicaSets                        // ReplicaSets that the workload owns; pods belong to them
 	ofSubsets                          // ControllerRevisions that the workload owns; pods belong to the workloads of its subsets
-	elsewhere                          // in the operator's own namespace, and no pod templates: the verbs do not read them
+	ofGiven                            // ControllerRevisions in the operator's own namespace, of what pods are given
 )
 
 // Kind is one row of the table of workloads: where its fields are. Nothing
@@ -42,6 +42,7 @@ type Kind struct {
 	Ends     string // the path of the phase of a job, whose pods run to their end; empty: they are to stay
 	SelectBy string // the label that holds the workload's UID on its pods, where there is no selector
 	Podless  bool   // it controls no pods of its own, and its condition Ready alone says how it stands
+	Injects  bool   // it gives containers to the pods of others, which tell of it; its condition Ready says how it stands
 	Parts    string // the path of the statuses of its subsets, each with a partition; empty: it has none
 }
 
@@ -107,7 +108,7 @@ func kinds() []Kind {
 		},
 		{
 			Group: kruiseGroup, Kind: "SidecarSet", Plural: "sidecarsets", Names: []string{"sidecarset"},
-			Versions: []string{"v1beta1", "v1alpha1"}, Ours: true, Podless: true, History: elsewhere,
+			Versions: []string{"v1beta1", "v1alpha1"}, Ours: true, Injects: true, History: ofGiven,
 			Desired: []string{"status.matchedPods"}, Total: "status.matchedPods", Updated: "status.updatedPods",
 			Ready: "status.readyPods", Available: "status.updatedReadyPods",
 			Rolling: []string{strategyPath}, TypeAt: strategyPath + ".type", Budget: "1",

@@ -16,6 +16,7 @@ import (
 // PodView is a pod of a workload, and how it got, or gets, to its revision.
 type PodView struct {
 	Name            string      `json:"name"`
+	Namespace       string      `json:"namespace,omitempty"` // where the workload itself has none
 	Status          string      `json:"status"`
 	Ready           bool        `json:"ready"`
 	Available       bool        `json:"available"`
@@ -57,6 +58,9 @@ func viewPod(s Snapshot, p *corev1.Pod, now time.Time) PodView {
 		Containers: len(p.Spec.Containers), Created: p.CreationTimestamp, Node: p.Spec.NodeName, IP: p.Status.PodIP,
 		Change: changeOf(s, p),
 	}
+	if s.Workload.Object.GetNamespace() == "" {
+		view.Namespace = p.Namespace
+	}
 	for _, c := range p.Status.ContainerStatuses {
 		if c.Ready {
 			view.ReadyContainers++
@@ -67,6 +71,9 @@ func viewPod(s Snapshot, p *corev1.Pod, now time.Time) PodView {
 
 // changeOf says how a pod got to its revision, or what keeps it from the next one.
 func changeOf(s Snapshot, p *corev1.Pod) Change {
+	if s.Workload.Kind.Injects {
+		return givenChange(s, p)
+	}
 	state := inplace.Read(p)
 	steps := []func() (Change, bool){
 		func() (Change, bool) { return leaving(s, p) },

@@ -27,8 +27,8 @@ func progress(w Workload) Progress {
 	switch {
 	case w.Kind.Ends != "":
 		return jobProgress(w)
-	case w.Kind.Podless:
-		return podlessProgress(w)
+	case w.Kind.Podless || w.Kind.Injects:
+		return conditionProgress(w)
 	}
 	return rolloutProgress(w)
 }
@@ -83,8 +83,8 @@ func jobProgress(w Workload) Progress {
 	return ongoing("Running", "%s, %d running", counts, active)
 }
 
-// podlessProgress judges what has no pods of its own by its condition alone.
-func podlessProgress(w Workload) Progress {
+// conditionProgress judges what has no pods of its own by its condition alone.
+func conditionProgress(w Workload) Progress {
 	ready := w.condition("Ready")
 	switch {
 	case w.Object.GetDeletionTimestamp() != nil:

@@ -187,6 +187,10 @@ func (s *session) notFound(ctx context.Context, f found, err error) error {
 		What: fmt.Sprintf("%s %q is not in namespace %q", f.Kind.short(), f.Key.Name, f.Key.Namespace),
 		Fix:  "another namespace is named with -n",
 	}
+	elsewhere := "; " + failure.Fix
+	if f.Key.Namespace == "" {
+		failure.What, failure.Fix, elsewhere = fmt.Sprintf("there is no %s %q", f.Kind.short(), f.Key.Name), "", ""
+	}
 	workloads, listErr := list(ctx, s.client, f)
 	var names []string
 	for _, w := range workloads {
@@ -197,7 +201,7 @@ func (s *session) notFound(ctx context.Context, f found, err error) error {
 		names = append(names, w.Object.GetName())
 	}
 	if listErr == nil && len(names) > 0 {
-		failure.Fix = "there are: " + strings.Join(names, ", ") + "; another namespace is named with -n"
+		failure.Fix = "there are: " + strings.Join(names, ", ") + elsewhere
 	}
 	return failure
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"sort"
@@ -35,6 +36,9 @@ type Revision struct {
 
 // fromControllerRevision reads the template that a ControllerRevision keeps.
 func fromControllerRevision(w Workload, cr *appsv1.ControllerRevision) (Revision, error) {
+	if w.Kind.Injects {
+		return fromContainers(w, cr)
+	}
 	var data struct {
 		Spec struct {
 			Template map[string]any `json:"template"`
@@ -68,7 +72,7 @@ func fromReplicaSet(w Workload, rs *appsv1.ReplicaSet) (Revision, error) {
 // mark sorts revisions by number, and finds those that pods come from and go to.
 func mark(w Workload, revisions []Revision) []Revision {
 	sort.SliceStable(revisions, func(i, j int) bool { return revisions[i].Number < revisions[j].Number })
-	update := w.text("status.updateRevision")
+	update := cmp.Or(w.text("status.updateRevision"), w.text("status.latestRevision"))
 	if update == "" && len(revisions) > 0 && w.Kind.History == replicaSets {
 		for _, r := range revisions {
 			if strconv.FormatInt(r.Number, 10) == w.Object.GetAnnotations()[deploymentRevision] {

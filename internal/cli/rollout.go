@@ -111,6 +111,12 @@ func (s *session) restart(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if w.Kind.Injects || w.Kind.Podless {
+		return &Failure{
+			Code: CodeUsage, What: fmt.Sprintf("%s: a %s has no pods of its own to restart", w.ref(), w.Kind.Kind),
+			Fix: "restart what the pods belong to",
+		}
+	}
 	if w.paused() {
 		return &Failure{
 			Code: CodeFailed, What: w.ref() + " is paused, and would not restart",

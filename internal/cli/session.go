@@ -120,7 +120,7 @@ func (s *session) locate(k Kind, name string) (found, error) {
 		return found{}, missingKind(k, err)
 	}
 	namespace := s.namespace
-	if s.allSpaces {
+	if s.allSpaces || mapping.Scope.Name() == meta.RESTScopeNameRoot {
 		namespace = ""
 	}
 	return found{Kind: k, GVK: mapping.GroupVersionKind, Key: types.NamespacedName{Namespace: namespace, Name: name}}, nil

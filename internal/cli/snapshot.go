@@ -44,6 +44,9 @@ func read(ctx context.Context, from client.Reader, f found) (Snapshot, error) {
 	if f.Kind.History == ofSubsets {
 		return s, s.readSubsets(ctx, from)
 	}
+	if f.Kind.Injects {
+		return s, s.readGiven(ctx, from)
+	}
 	return s, s.readPods(ctx, from, owners)
 }
 
@@ -55,7 +58,7 @@ func (s *Snapshot) readRevisions(ctx context.Context, from client.Reader) (map[t
 		return err
 	}
 	namespace := client.InNamespace(s.Workload.Object.GetNamespace())
-	switch s.Workload.Kind.History { //nolint:exhaustive // elsewhere: there is no history to be read here
+	switch s.Workload.Kind.History {
 	case replicaSets:
 		var list appsv1.ReplicaSetList
 		if err := from.List(ctx, &list, namespace); err != nil {
@@ -69,9 +72,9 @@ func (s *Snapshot) readRevisions(ctx context.Context, from client.Reader) (map[t
 				owners[rs.UID] = true // a Deployment's pods belong to its ReplicaSets
 			}
 		}
-	case controllerRevisions, ofSubsets:
+	case controllerRevisions, ofSubsets, ofGiven:
 		var list appsv1.ControllerRevisionList
-		if err := from.List(ctx, &list, namespace); err != nil {
+		if err := from.List(ctx, &list, namespace, client.MatchingLabelsSelector{Selector: s.Workload.revisionSelector()}); err != nil {
 			return nil, fmt.Errorf("list the controllerrevisions of %s: %w", s.Workload.ref(), err)
 		}
 		for i := range list.Items {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -107,7 +108,7 @@ func viewTree(s Snapshot, now time.Time) Tree {
 		own, known := revisionOf(&s.Pods[i], s.Revisions)
 		at, listed := place[own.Name]
 		if !known || !listed {
-			own.Name = "unknown"
+			own.Name = unknownRevision(s.Workload, &s.Pods[i])
 			if at, listed = place[own.Name]; !listed {
 				at = len(tree.Revisions)
 				place[own.Name] = at
@@ -149,7 +150,7 @@ func (t Tree) text(wide bool, now time.Time) []string {
 func (t Tree) head() []string {
 	w := t.Workload
 	lines := []string{
-		fmt.Sprintf("%s in namespace %s: %s", w.Ref, w.Namespace, w.Rollout.text()),
+		fmt.Sprintf("%s%s: %s", w.Ref, inNamespace(w.Namespace), w.Rollout.text()),
 		fmt.Sprintf("  pods      desired %d, updated %d of %d, ready %d, available %d, total %d",
 			w.Desired, w.Updated, w.ToUpdate, w.Ready, w.Available, w.Total),
 		"  strategy  " + w.strategyText(),
@@ -224,6 +225,9 @@ func (h Held) text() string {
 // line is the heading of a revision's pods.
 func (r RevisionView) line(now time.Time) string {
 	if r.Number == 0 && r.Hash == "" {
+		if r.Name == notGiven {
+			return "pods without its containers"
+		}
 		return "pods whose revision is not known"
 	}
 	parts := []string{fmt.Sprintf("revision %d %s", r.Number, r.Name)}
@@ -243,6 +247,33 @@ func (r RevisionView) line(now time.Time) string {
 	return strings.Join(parts, "  ")
 }
 
+// name tells pods of several namespaces apart.
+func (p PodView) name() string {
+	if p.Namespace == "" {
+		return p.Name
+	}
+	return p.Namespace + "/" + p.Name
+}
+
+// inNamespace says where something is that is in a namespace.
+func inNamespace(namespace string) string {
+	if namespace == "" {
+		return ""
+	}
+	return " in namespace " + namespace
+}
+
+// notGiven stands for the revision of pods that have none of the containers.
+const notGiven = "none"
+
+// unknownRevision stands for the revision of pods of none that is there.
+func unknownRevision(w Workload, p *corev1.Pod) string {
+	if w.Kind.Injects && !isGiven(w, p) {
+		return notGiven
+	}
+	return "unknown"
+}
+
 // cells is the row of a pod; without ages when now is zero.
 func (p PodView) cells(wide bool, now time.Time) []string {
 	since := ""
@@ -250,7 +281,7 @@ func (p PodView) cells(wide bool, now time.Time) []string {
 		since = age(p.Created.Time, now)
 	}
 	cells := []string{
-		p.Name, fmt.Sprintf("%d/%d", p.ReadyContainers, p.Containers), p.Status, fmt.Sprint(p.Restarts), since, orDash(p.Node),
+		p.name(), fmt.Sprintf("%d/%d", p.ReadyContainers, p.Containers), p.Status, fmt.Sprint(p.Restarts), since, orDash(p.Node),
 	}
 	if wide {
 		cells = append(cells, orDash(p.IP))

@@ -117,9 +117,20 @@ func undoPatch(w Workload, target Revision) ([]byte, error) {
 		Path  string `json:"path"`
 		Value any    `json:"value,omitempty"`
 	}
-	patch := []operation{
-		{"replace", "/metadata/resourceVersion", w.Object.GetResourceVersion()},
-		{"replace", "/spec/template", target.Template},
+	patch := []operation{{"replace", "/metadata/resourceVersion", w.Object.GetResourceVersion()}}
+	if w.Kind.Injects {
+		have, want := specOf(w.template()), specOf(target.Template)
+		for _, field := range givenFields() {
+			_, has := have[field]
+			switch value, wanted := want[field]; {
+			case wanted:
+				patch = append(patch, operation{"add", "/spec/" + field, value}) // takes the place of what is there
+			case has:
+				patch = append(patch, operation{Op: "remove", Path: "/spec/" + field})
+			}
+		}
+	} else {
+		patch = append(patch, operation{"replace", "/spec/template", target.Template})
 	}
 	cause := "/metadata/annotations/" + strings.ReplaceAll(changeCause, "/", "~1")
 	_, had := w.Object.GetAnnotations()[changeCause]

@@ -167,6 +167,9 @@ func (o *whyOptions) lenient(err error) error {
 func (o *whyOptions) gather(ctx context.Context, s Snapshot, about []corev1.Pod) (Evidence, error) {
 	e := Evidence{Snapshot: s, Claims: map[string]corev1.PersistentVolumeClaim{}, Nodes: map[string]corev1.Node{}}
 	namespace := o.namespace
+	if s.Workload.Object != nil && s.Workload.Object.GetNamespace() == "" {
+		namespace = "" // its pods are in any
+	}
 	var events corev1.EventList
 	err := o.client.List(ctx, &events, client.InNamespace(namespace),
 		client.MatchingFields{"type": corev1.EventTypeWarning}, client.Limit(mostEvents))
@@ -175,6 +178,9 @@ func (o *whyOptions) gather(ctx context.Context, s Snapshot, about []corev1.Pod)
 	}
 	e.Events = events.Items
 	sort.SliceStable(e.Events, func(i, j int) bool { return eventTime(e.Events[i]).Before(eventTime(e.Events[j])) })
+	if namespace == "" {
+		return e, o.gatherNodes(ctx, &e, about) // the pods' own workloads tell of their claims
+	}
 	var claims corev1.PersistentVolumeClaimList
 	if err = o.client.List(ctx, &claims, client.InNamespace(namespace)); err == nil {
 		e.Known = true

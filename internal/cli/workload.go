@@ -121,7 +121,7 @@ func (w Workload) strategy() string {
 	if w.Kind.Parts != "" {
 		return cmp.Or(w.text("spec.topology.scheduleStrategy.type"), "Fixed") + " over its subsets"
 	}
-	if w.Kind.Podless && w.Kind.TypeAt == "" {
+	if w.Kind.Podless {
 		return strings.TrimSpace(fmt.Sprintf("%s %s", w.text("spec.schedule"), w.text("spec.timeZone")))
 	}
 	if w.Kind.Ends != "" {
@@ -135,7 +135,7 @@ func (w Workload) strategy() string {
 
 // updatePolicy is how a pod is changed: ReCreate, InPlaceIfPossible, InPlaceOnly; "" when the kind has no choice.
 func (w Workload) updatePolicy() string {
-	if !w.Kind.Ours || w.Kind.Ends != "" || w.Kind.Podless || w.Kind.Parts != "" {
+	if !w.Kind.Ours || w.Kind.Ends != "" || w.Kind.Podless || w.Kind.Injects || w.Kind.Parts != "" {
 		return "" // or its subsets' workloads say so
 	}
 	if t := w.policy("podUpdatePolicy", "rollingUpdateType"); t != "" {
@@ -272,8 +272,11 @@ func (w Workload) selector() (labels.Selector, error) {
 	return selector, nil
 }
 
-// template returns spec.template as it stands.
+// template returns spec.template as it stands, or what pods are given.
 func (w Workload) template() map[string]any {
+	if w.Kind.Injects {
+		return w.containers()
+	}
 	value, _ := w.at("spec.template")
 	template, _ := value.(map[string]any)
 	return template
