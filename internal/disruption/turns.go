@@ -1,8 +1,11 @@
 package disruption
 
 import (
+	"context"
+	"iter"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -15,6 +18,7 @@ type Turns struct {
 	writes map[types.UID]string
 	left   map[types.UID]map[types.UID]bool // pods by workload
 	bounds map[types.UID]map[string]int     // by workload and by whom
+	await  func(ctx context.Context, pods iter.Seq[*corev1.Pod]) string
 }
 
 // NewTurns makes the book of turns of one process. Only the leader's controllers change pods, so that one process is enough.
@@ -76,6 +80,25 @@ func (t *Turns) Bind(workload types.UID, b Bound) {
 		t.bounds[workload] = map[string]int{}
 	}
 	t.bounds[workload][b.By] = b.Most
+}
+
+// Await sets who is asked before a workload takes its turn: unsettled names who may set a limit for these pods and has not said
+// which yet, such as just after a start; "" for nobody. Until then the workload takes no pods away by its own limit alone.
+func (t *Turns) Await(unsettled func(ctx context.Context, pods iter.Seq[*corev1.Pod]) string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.await = unsettled
+}
+
+// Unsettled names somebody whose limit for the pods is not known yet; "" for nobody.
+func (t *Turns) Unsettled(ctx context.Context, pods iter.Seq[*corev1.Pod]) string {
+	t.mu.Lock()
+	unsettled := t.await
+	t.mu.Unlock()
+	if unsettled == nil {
+		return ""
+	}
+	return unsettled(ctx, pods)
 }
 
 // Unbind lifts it.

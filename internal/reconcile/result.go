@@ -31,6 +31,12 @@ func Stalled(reason string, err error) error {
 	return &stalledError{reason: reason, err: err}
 }
 
+// IsWait tells whether a pass ended with the error of Wait.
+func IsWait(err error) bool {
+	var wait *waitError
+	return errors.As(err, &wait)
+}
+
 type waitError struct {
 	after  time.Duration
 	reason string

@@ -65,7 +65,7 @@ type pass struct {
 // comes back as *Error; the rest is done all the same, but for creations, which stop at the first that fails.
 func (e *Engine) Act(ctx context.Context, src Source, state State, plan *Plan) error {
 	p := &pass{engine: e, src: src, state: state, plan: plan, memory: e.memory(src.Owner), born: plan.Births}
-	done, err := e.turn(src, state)
+	done, err := e.turn(ctx, src, state)
 	if err != nil {
 		return err
 	}
@@ -82,9 +82,12 @@ func (e *Engine) Act(ctx context.Context, src Source, state State, plan *Plan) e
 
 // turn waits for nobody: when another controller changes pods of the workload, or has changed some since they were observed,
 // what was decided is decided again.
-func (e *Engine) turn(src Source, state State) (done func(), err error) {
+func (e *Engine) turn(ctx context.Context, src Source, state State) (done func(), err error) {
 	if e.Turns == nil {
 		return func() {}, nil
+	}
+	if who := e.Turns.Unsettled(ctx, state.pods); who != "" {
+		return nil, reconcile.Wait(cacheInterval, who+" may change pods of the workload, too, and has not told its limit yet")
 	}
 	version, done, ok := e.Turns.Take(src.Owner.GetUID())
 	switch {

@@ -34,6 +34,15 @@ type State struct {
 	taken map[string]bool
 }
 
+// pods yields the active pods.
+func (s *State) pods(yield func(*corev1.Pod) bool) {
+	for i := range s.Members {
+		if !yield(s.Members[i].Pod) {
+			return
+		}
+	}
+}
+
 // NewState is the state of a workload before anything was seen.
 func NewState(owner metav1.Object) State {
 	return State{set: owner.GetName(), names: newNames(string(owner.GetUID())), taken: map[string]bool{}}

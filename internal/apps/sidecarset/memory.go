@@ -3,8 +3,10 @@ package sidecarset
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/apps/sidecarset/inject"
 	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
@@ -28,6 +31,8 @@ type memory struct {
 	unsure map[client.ObjectKey]types.UID
 	// known are the pods as they were seen last; only the pass over the set, of which there is one at a time, uses it.
 	known map[types.UID]remembered
+	// seen is the generation of the set that has been looked at, so that its limit is known.
+	seen atomic.Int64
 	// bound are the workloads that a limit of ours holds for.
 	bound map[types.UID]bool
 	// missed are pods without the containers, as they were looked for at looked.
@@ -95,6 +100,46 @@ func (r *Reconciler) caughtUp(ctx context.Context, m *memory) error {
 		return reconcile.Wait(cacheInterval, fmt.Sprintf("the cache shows pods up to version %s, our last write is %s", synced, m.written))
 	}
 	return nil
+}
+
+// settled notes that the limit of the set is known, or that nobody can tell it: a failed pass must not stop all workloads.
+func (r *Reconciler) settled(set *appsv1beta1.SidecarSet) {
+	r.memory(set).seen.Store(set.Generation)
+}
+
+// unsettled names a set whose containers some of the pods have, and that has not been looked at since it changed, or since the
+// start.
+func (r *Reconciler) unsettled(ctx context.Context, pods iter.Seq[*corev1.Pod]) string {
+	var sets appsv1beta1.SidecarSetList
+	if err := r.deps.Client.List(ctx, &sets, client.UnsafeDisableDeepCopy); err != nil {
+		return "" // there are none, or nobody can read any
+	}
+	waited := r.unseen(sets.Items)
+	if len(waited) == 0 {
+		return ""
+	}
+	for p := range pods {
+		for _, name := range inject.Names(p) {
+			if waited[name] {
+				return "SidecarSet " + name
+			}
+		}
+	}
+	return ""
+}
+
+// unseen are the names of sets that have not been looked at as they are.
+func (r *Reconciler) unseen(sets []appsv1beta1.SidecarSet) map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	names := map[string]bool{}
+	for i := range sets {
+		set := &sets[i]
+		if m := r.memories[set.Name]; set.DeletionTimestamp == nil && (m == nil || m.uid != set.UID || m.seen.Load() < set.Generation) {
+			names[set.Name] = true
+		}
+	}
+	return names
 }
 
 // bind shares the set's limit with the workloads of its pods while these are being changed, and lifts it from all others.

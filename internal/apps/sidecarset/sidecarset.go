@@ -53,7 +53,11 @@ type Reconciler struct {
 
 // New makes the reconciler; revisions are kept in the system namespace. The cache must have Index.
 func New(d workload.Deps, systemNamespace string) *Reconciler {
-	return &Reconciler{deps: d, namespace: systemNamespace, book: newBook(d.Client, nil, systemNamespace), memories: map[string]*memory{}}
+	r := &Reconciler{deps: d, namespace: systemNamespace, book: newBook(d.Client, nil, systemNamespace), memories: map[string]*memory{}}
+	if d.Turns != nil {
+		d.Turns.Await(r.unsettled)
+	}
+	return r
 }
 
 // Forget drops what is remembered of a set that is gone.
@@ -73,6 +77,14 @@ func (r *Reconciler) Forget(key types.NamespacedName) {
 
 // Reconcile is one pass: observe, decide, act, report.
 func (r *Reconciler) Reconcile(ctx context.Context, set *appsv1beta1.SidecarSet) (reconcile.Result, error) {
+	result, err := r.pass(ctx, set)
+	if !reconcile.IsWait(err) {
+		r.settled(set)
+	}
+	return result, err
+}
+
+func (r *Reconciler) pass(ctx context.Context, set *appsv1beta1.SidecarSet) (reconcile.Result, error) {
 	if set.DeletionTimestamp != nil {
 		r.bind(set, nil, 0)
 		return reconcile.Result{}, nil // pods keep what they have; the revisions are collected
