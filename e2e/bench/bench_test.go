@@ -109,6 +109,17 @@ func TestProcessFiguresAreReadFromProc(t *testing.T) {
 	}
 }
 
+func TestStolenTimeIsAShareOfAllTime(t *testing.T) {
+	before := parseTicks("cpu  100 0 100 800 0 0 0 0 7 7\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+	after := parseTicks("cpu  160 0 110 810 0 0 0 20 7 7\n")
+	if got := after.stolenSince(before); got != 0.2 {
+		t.Errorf("share %v, want 20 of 100", got)
+	}
+	if got := parseTicks("nothing").stolenSince(parseTicks("")); got != 0 {
+		t.Errorf("share %v where nothing is known", got)
+	}
+}
+
 func TestMedian(t *testing.T) {
 	for _, test := range []struct {
 		numbers []float64
@@ -124,7 +135,7 @@ func TestReportShowsFiguresBesideTheirAims(t *testing.T) {
 	r := newResults(options{pods: 100, nodes: 10, count: 1})
 	r.add(partDeployment, phaseUp, figure{Wall: 2 * time.Second, Writes: tally{Made: map[string]int{"create pods": 100}}})
 	r.add(partCloneSet, phaseUp, figure{Wall: 3 * time.Second, OperatorCPU: time.Second / 2, Writes: tally{Made: map[string]int{"create pods": 105}}})
-	r.add(partCloneSet, phaseInPlace, figure{Wall: 9 * time.Second, LeastReady: 90})
+	r.add(partCloneSet, phaseInPlace, figure{Wall: 9 * time.Second, LeastReady: 90, Stolen: 0.25})
 	r.addPeak(partCloneSet, 70e6)
 	r.addRestart(restartFigure{Pods: 5000, Asked: "a new image", First: 800 * time.Millisecond})
 	text := r.markdown(nil)
@@ -138,6 +149,7 @@ func TestReportShowsFiguresBesideTheirAims(t *testing.T) {
 		"the restart":                      "0.80",
 		"kinds of writes":                  "105 create pods",
 		"the machine":                      "Linux",
+		"that the machine was not alone":   "CloneSet, in place: 25%",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %s (%q):\n%s", reason, want, text)
@@ -153,6 +165,7 @@ func TestCommandLine(t *testing.T) {
 		{"--pods 10 --only cloneset,restart", ""},
 		{"--only clonesets", `unknown part "clonesets"`},
 		{"--pods 0", "at least 1"},
+		{"--rest -1s", "--rest must not be negative"},
 		{"now", "unexpected argument"},
 	} {
 		_, err := parse(strings.Fields(test.args))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 )
 
@@ -36,4 +37,45 @@ func field(path, key string) string {
 		}
 	}
 	return ""
+}
+
+// ticks are the processor times of the whole machine since it started.
+type ticks struct{ stolen, all int64 }
+
+// readTicks reads them; all zero where the system does not tell.
+func readTicks() ticks {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return ticks{}
+	}
+	return parseTicks(string(stat))
+}
+
+// parseTicks reads the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal.
+func parseTicks(stat string) ticks {
+	line, _, _ := strings.Cut(stat, "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return ticks{}
+	}
+	var t ticks
+	for i, field := range fields[1:9] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return ticks{}
+		}
+		t.all += n
+		if i == 7 {
+			t.stolen = n
+		}
+	}
+	return t
+}
+
+// stolenSince is the share of the processor time that the hypervisor gave to others.
+func (t ticks) stolenSince(before ticks) float64 {
+	if t.all <= before.all {
+		return 0
+	}
+	return float64(t.stolen-before.stolen) / float64(t.all-before.all)
 }

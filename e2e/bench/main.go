@@ -32,6 +32,7 @@ type options struct {
 	bin         string
 	dir         string
 	limit       time.Duration
+	rest        time.Duration
 }
 
 func main() {
@@ -62,6 +63,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.bin, "bin", "bin", "folder with holdfast-kube and holdfast")
 	flags.StringVar(&o.dir, "dir", "", "folder for the cluster's files and logs, kept afterwards (default: a temporary one, removed)")
 	flags.DurationVar(&o.limit, "limit", 5*time.Minute, "the longest that one phase may take")
+	flags.DurationVar(&o.rest, "rest", 0, "pause before each part; virtual machines that may use much for a short time get their share back meanwhile")
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("read the command line: %w", err)
 	}
@@ -70,6 +72,9 @@ func parse(args []string) (options, error) {
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q: everything is a flag, see --help", flags.Arg(0))
+	}
+	if o.rest < 0 {
+		return o, errors.New("--rest must not be negative")
 	}
 	if o.pods < 1 || o.nodes < 1 || o.daemonNodes < 1 || o.fleetPods < 0 || o.count < 1 || o.restartPods < 0 {
 		return o, errors.New("--pods, --nodes, --daemon-nodes and --count must be at least 1, --restart-pods and --fleet-pods at least 0")
@@ -201,12 +206,25 @@ func measure(ctx context.Context, o options, chosen []part, dir string, into *re
 	for i := range o.count {
 		progressf("repetition %d of %d", i+1, o.count)
 		for _, p := range chosen {
+			if err := pause(ctx, o.rest); err != nil {
+				return err
+			}
 			if err := b.measurePart(ctx, p); err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
 	}
 	return nil
+}
+
+// pause lets the machine rest.
+func pause(ctx context.Context, rest time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("rest before the next part: %w", ctx.Err())
+	case <-time.After(rest):
+		return nil
+	}
 }
 
 // progressf tells the user what goes on, apart from the report.

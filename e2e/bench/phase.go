@@ -92,8 +92,12 @@ type figure struct {
 	OperatorCPU time.Duration // 0 for native workloads
 	ClusterCPU  time.Duration // the whole control plane with its simulated nodes
 	LeastReady  int           // during an update
+	Stolen      float64       // share of the machine's processor time that its hypervisor gave to others meanwhile
 	NodeLosses  int           // pods that the node controller called unready meanwhile, since their node was late
 }
+
+// stolenNoted is the share of stolen processor time from which on a figure is not the machine's own.
+const stolenNoted = 0.02
 
 // measurePart measures one part once.
 func (b *bench) measurePart(ctx context.Context, p part) error {
@@ -126,6 +130,9 @@ func (b *bench) cycle(ctx context.Context, p part) error {
 		}
 		b.results.add(p.name, phase, f)
 		progressf("%s, %s: %.2f s; %s", p.name, phase, f.Wall.Seconds(), f.Writes)
+		if f.Stolen > stolenNoted {
+			progressf("meanwhile the hypervisor gave %.0f%% of the processor time to others", 100*f.Stolen)
+		}
 	}
 	if w.native {
 		return nil
@@ -170,6 +177,7 @@ func (b *bench) phase(ctx context.Context, w workload, phase string, n int, imag
 	return figure{
 		Wall: wall, Writes: after.writes.since(before.writes), LeastReady: least,
 		NodeLosses:  after.nodeLosses - before.nodeLosses,
+		Stolen:      after.machine.stolenSince(before.machine),
 		OperatorCPU: after.operator - before.operator, ClusterCPU: after.cluster - before.cluster,
 	}, nil
 }
@@ -179,11 +187,12 @@ type costs struct {
 	writes            tally
 	operator, cluster time.Duration
 	nodeLosses        int
+	machine           ticks
 }
 
 // costs reads the counters.
 func (b *bench) costs(w workload) (costs, error) {
-	c := costs{nodeLosses: b.ledger.tally(actorNodes).Made["update pods/status"]}
+	c := costs{nodeLosses: b.ledger.tally(actorNodes).Made["update pods/status"], machine: readTicks()}
 	var errs [2]error
 	c.cluster, errs[0] = b.kube.cpu()
 	if w.native {

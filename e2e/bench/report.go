@@ -60,7 +60,7 @@ func (r *results) markdown(failure error) string {
 	text.WriteString("## Seconds until the pods are as asked\n\n" + r.seconds().String())
 	text.WriteString("\nUp: 0 to all pods ready. Recreate and in place: all pods ready at the new image and no old one left.\n" +
 		"Down: no pod left. On a busy machine simulated nodes may report late; Kubernetes then calls their pods unready, whatever the\n" +
-		"workload does: lost with their node.\n")
+		"workload does: lost with their node.\n" + r.theft())
 	text.WriteString("\n## Writes per pod\n\n" + r.writes().String())
 	text.WriteString("\nRequests that the API server carried out for the workload's own controllers (for the Deployment: its\n" +
 		"controller and the ReplicaSet controller), status writes included, by the server's audit log; events and leases are not in it.\n" +
@@ -90,6 +90,23 @@ func reference() string {
 	t.add("OpenKruise 1.9.0 StatefulSet, Parallel", "26.8", "38.0", "60.9", "13.3", "- / 4.0", missing, "144")
 	return "\n## What the aims come from\n\n" +
 		"Measured once on a machine of 2 cores with 100 simulated nodes, all at 1,000 requests a second, 1,000 pods:\n\n" + t.String()
+}
+
+// theft says in which phases the figures are not the machine's own, as on a virtual machine that has used up its share.
+func (r *results) theft() string {
+	var worst []string
+	for _, p := range r.shown() {
+		for _, phase := range p.phases {
+			if share, ok := r.of(p.name, phase, func(f figure) float64 { return f.Stolen }); ok && share > stolenNoted {
+				worst = append(worst, fmt.Sprintf("%s, %s: %.0f%%", p.title, phase, 100*share))
+			}
+		}
+	}
+	if len(worst) == 0 {
+		return ""
+	}
+	return "\nIn these phases the hypervisor gave more than " + fmt.Sprintf("%.0f%%", 100*stolenNoted) +
+		" of the processor time to other machines, which makes them slower:\n" + strings.Join(worst, "; ") + ".\n"
 }
 
 func repetitions(n int) string {
