@@ -19,9 +19,8 @@ import (
 //
 //   - an admission finds, in every window, fewer pods than the limit: without any allowance;
 //   - a denial finds a window full, if the counter may (a) remember a pod for longer than its window by memoryLonger, (b) take
-//     questions that nobody got an answer to, and permits that were given back, for admitted, (c) have set aside a block of
-//     permits for each replica that was lately preferred, and until the window ends for each that died with it; and (d) be
-//     read as it was stale ago.
+//     questions that nobody got an answer to, and permits that were given back, for admitted, (c) hold permits that no pod has
+//     got, since they are set aside, or were when a replica died; and (d) be read as it was stale ago.
 const (
 	// memoryLonger: a permit is stamped at the end of its life, windows are longer by the skew that clocks may have, and they
 	// have it; older permits are joined under the later stamp.
@@ -32,7 +31,7 @@ const (
 	// a replica that stands still, a write that was under way.
 	unheard = 15 * time.Second
 	// judgement is how long the search may take. It takes much less, unless there is no such order.
-	judgement = time.Minute
+	judgement = 10 * time.Second
 )
 
 // outcome of a question.
@@ -52,56 +51,68 @@ type operation struct {
 	outcome        outcome
 }
 
-// reign is a time from which a replica was preferred.
-type reign struct {
-	replica *replica
-	since   time.Time
-}
-
 // counter is the sequential counter, with what it may take for admitted beside the admissions that it has seen.
 type counter struct {
 	rules []v1alpha1.DeletionLimitRule
 	// maybe are the times of questions without an answer.
 	maybe []int64
-	// aside is how many permits may be set aside at a time, for a window.
-	aside func(at int64, window time.Duration) int
+	// aside is how many permits whoever answered may have seen in the window that no pod has got.
+	aside func(op *operation, window time.Duration) int
 }
 
-// memory of the counter: who was admitted when, in the order of time.
+// memoryOf the counter are the pods that it has admitted, in the order of time.
 type memoryOf struct {
 	clock int64
-	uids  []string
-	times []int64
+	pods  []remembered
 }
 
-func (m memoryOf) since(at int64) int {
-	return len(m.times) - sort.Search(len(m.times), func(i int) bool { return m.times[i] > at })
+// remembered is an admission: when it can have been at the earliest, and at the latest, after which it is counted for as long as
+// a window lasts.
+type remembered struct {
+	uid              string
+	earliest, latest int64
 }
 
 // step answers one question at the first moment that is possible after all that came before.
 func (c *counter) step(m memoryOf, op *operation, call int64) (bool, memoryOf) {
 	now := max(m.clock, call)
-	next := memoryOf{clock: now, uids: m.uids, times: m.times}
 	if op.outcome == refused {
 		return slices.ContainsFunc(c.rules, func(r v1alpha1.DeletionLimitRule) bool {
 			from := now - int64(r.Interval.Duration+memoryLonger)
-			maybe := sort.Search(len(c.maybe), func(i int) bool { return c.maybe[i] > now }) -
-				sort.Search(len(c.maybe), func(i int) bool { return c.maybe[i] > from-int64(unheard) })
-			return m.since(from)+maybe+c.aside(now, r.Interval.Duration) >= int(r.Limit)
-		}), next
+			counted := c.between(from-int64(unheard), now) + c.aside(op, r.Interval.Duration)
+			for _, p := range m.pods {
+				if p.latest > from {
+					counted++
+				}
+			}
+			return counted >= int(r.Limit)
+		}), memoryOf{clock: now, pods: m.pods}
 	}
-	next.uids, next.times = slices.Clone(m.uids), slices.Clone(m.times)
-	if i := slices.Index(next.uids, op.uid); i >= 0 { // a pod counts once
-		next.uids, next.times = slices.Delete(next.uids, i, i+1), slices.Delete(next.times, i, i+1)
+	next := memoryOf{clock: now, pods: make([]remembered, 0, len(m.pods)+1)}
+	for _, p := range m.pods {
+		if p.uid != op.uid && p.latest > now-int64(time.Hour) { // a pod counts once
+			next.pods = append(next.pods, p)
+		}
 	}
 	for _, r := range c.rules {
-		if next.since(now-int64(r.Interval.Duration)) >= int(r.Limit) {
+		counted := 0
+		for _, p := range next.pods {
+			if p.earliest > now-int64(r.Interval.Duration) {
+				counted++
+			}
+		}
+		if counted >= int(r.Limit) {
 			return false, next
 		}
 	}
-	forgotten := len(next.times) - next.since(now-int64(time.Hour))
-	next.uids, next.times = append(next.uids[forgotten:], op.uid), append(next.times[forgotten:], now)
+	next.pods = append(next.pods, remembered{uid: op.uid, earliest: now, latest: op.returned.UnixNano()})
 	return true, next
+}
+
+// between is how many questions without an answer there were in a time.
+func (c *counter) between(from, to int64) int {
+	until := func(at int64) int { return sort.Search(len(c.maybe), func(i int) bool { return c.maybe[i] > at }) }
+	return until(to) - until(from)
 }
 
 // linearizable looks for an order of the answers that the counter would have given.
@@ -124,7 +135,7 @@ func (c *counter) linearizable(history []*operation) porcupine.CheckResult {
 		},
 		Equal: func(a, b any) bool {
 			x, y := a.(memoryOf), b.(memoryOf) //nolint:forcetypeassert // put in above
-			return x.clock == y.clock && slices.Equal(x.times, y.times) && slices.Equal(x.uids, y.uids)
+			return x.clock == y.clock && slices.Equal(x.pods, y.pods)
 		},
 	}
 	return porcupine.CheckOperationsTimeout(model, operations, judgement)
@@ -149,23 +160,29 @@ func (w *world) linearize(t *testing.T) {
 	t.Logf("%d answers were put in order in %s", count[admitted]+count[refused], time.Since(begun).Round(time.Millisecond))
 }
 
-// aside is how many permits the replicas may have set aside: one block for each that was preferred lately, or died as such.
-func (w *world) aside(at int64, window time.Duration) int {
-	t, err := read(w.policy)
-	if err != nil {
-		return 0
-	}
-	held := map[*replica]bool{}
-	for _, reign := range w.crowned {
-		lasts := leaseDuration + flow.Life + flow.Skew
-		if reign.replica.dead.Load() || !w.immortal {
-			lasts += window + memoryLonger
+// aside is the most that any ledger held, of those that whoever denied may have read, without a pod's name: blocks, and what is
+// left of them when their holder has died.
+func (w *world) aside(op *operation, window time.Duration) int {
+	most, cutoff := 0, op.call.Add(-stale-window-memoryLonger).UnixMilli()
+	for i, p := range w.store.history {
+		replaced := i+1 < len(w.store.history) && w.store.history[i+1].since.Before(op.call.Add(-stale))
+		if replaced || p.since.After(op.returned) {
+			continue
 		}
-		if since := reign.since.UnixNano(); since <= at && at-since <= int64(lasts) {
-			held[reign.replica] = true
+		n := 0
+		for _, b := range p.ledger.Blocks {
+			if b.Stamp > cutoff {
+				n += b.N
+			}
 		}
+		for _, s := range p.ledger.Sums {
+			if s.Stamp > cutoff {
+				n += s.N
+			}
+		}
+		most = max(most, n)
 	}
-	return len(held) * flow.BlockSize(t.rules, 1<<30)
+	return most
 }
 
 // TestCounter makes sure that the check finds what it looks for.
@@ -195,7 +212,7 @@ func TestCounter(t *testing.T) {
 		{"but not for long", "a+0,1 b+0,1 c-25,25", 0, porcupine.Illegal},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c := &counter{rules: []v1alpha1.DeletionLimitRule{rule(10*time.Second, 2)}, aside: func(int64, time.Duration) int { return tc.aside }}
+			c := &counter{rules: []v1alpha1.DeletionLimitRule{rule(10*time.Second, 2)}, aside: func(*operation, time.Duration) int { return tc.aside }}
 			var history []*operation
 			for word := range strings.FieldsSeq(tc.history) {
 				op, from, to := &operation{uid: word[:1]}, 0, 0

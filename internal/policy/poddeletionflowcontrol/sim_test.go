@@ -188,7 +188,6 @@ type world struct {
 	admitted []passage
 	denied   []denial
 	history  []*operation
-	crowned  []reign
 	failed   int
 	kills    int
 	born     int
@@ -256,7 +255,6 @@ func (w *world) kill(r *replica) {
 // crown makes one the preferred replica, in the eyes of those that notice.
 func (w *world) crown(leader *replica, notice int) {
 	w.mu.Lock()
-	w.crowned = append(w.crowned, reign{leader, time.Now()})
 	all := slices.Clone(w.replicas)
 	w.mu.Unlock()
 	for _, r := range all {
