@@ -61,6 +61,9 @@ func TestAsked(t *testing.T) {
 			}
 		})
 	}
+	if got, err := (&admission.Asked{Name: "ours", Off: "it is off"}).Missing(t.Context(), deletion); err != nil || got != "it is off" {
+		t.Errorf("a part that is switched off: %q, %v", got, err)
+	}
 	if got, err := (*admission.Asked)(nil).Missing(t.Context(), deletion); err != nil || got != "" {
 		t.Errorf("nobody looks: %q, %v", got, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/metadata"
@@ -27,6 +28,8 @@ type guards struct {
 	gate    *policy.Gate
 	glass   *breakglass.Keeper
 	counter *cascade.Counter
+	// asked tells whether everybody else asks the gate, too.
+	asked *admission.Asked
 }
 
 // guards makes what decides, for the parts that run. It adds to deps what the other rooms ask.
@@ -52,6 +55,10 @@ func (p *process) guards(d *Deps, recorder record.EventRecorder) error {
 		gate:    &policy.Gate{Journal: journal, Clock: d.Clock, Account: d.scope().Account},
 		glass:   glass,
 		counter: &cascade.Counter{Metadata: heads, Live: d.Admission},
+		asked:   &admission.Asked{Reader: d.Live, Name: ConfigurationName, Clock: d.Clock},
+	}
+	if !slices.ContainsFunc(p.on, func(room Room) bool { return room.Name == podGuard().Name }) {
+		d.guards.asked.Off = "the operator's part podguard is switched off (--enable, --disable): it lets everything pass"
 	}
 	for _, room := range p.on {
 		if room.Name == breakGlass().Name {
@@ -77,9 +84,12 @@ func (p *process) replica() string {
 	return host
 }
 
-// asked looks whether the API server asks our webhooks.
+// asked tells whether the API server asks our webhooks of pods; nil: nobody looks, as for the manifests.
 func (d Deps) asked() *admission.Asked {
-	return &admission.Asked{Reader: d.Live, Name: ConfigurationName, Clock: d.Clock}
+	if d.guards == nil {
+		return nil
+	}
+	return d.guards.asked
 }
 
 // scope is whom and where the guards of pods leave alone.
