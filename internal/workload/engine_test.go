@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -226,6 +227,33 @@ func TestAPodThatTheSelectorLosesIsReleased(t *testing.T) {
 	}
 	if got := len(b.pods()); got != 2 {
 		t.Errorf("got %d pods, want the released one and its successor", got)
+	}
+}
+
+// The pods that the engine sees are the cache's own, and others see them, too.
+func TestWhoAdoptsAndReleasesChangesNothingInTheCache(t *testing.T) {
+	b := newBench(t, 1)
+	b.passes()
+	orphan := b.pods()[0]
+	b.update(&orphan, func() { orphan.OwnerReferences = nil })
+	src, m := b.source(), b.engine.memory(b.owner)
+	cached := orphan.DeepCopy()
+	if err := b.engine.adoptAll(t.Context(), src, m, []*corev1.Pod{cached}); err == nil || !strings.Contains(err.Error(), "adopted") {
+		t.Errorf("the pod is adopted, and all is looked at again: got %v", err)
+	}
+	if !apiequality.Semantic.DeepEqual(cached, &orphan) {
+		t.Errorf("adopting changed the cache: %+v", cached.ObjectMeta)
+	}
+	owned := b.pods()[0]
+	cached = owned.DeepCopy()
+	if err := b.engine.release(t.Context(), src, m, cached); err != nil {
+		t.Fatal(err)
+	}
+	if !apiequality.Semantic.DeepEqual(cached, &owned) {
+		t.Errorf("releasing changed the cache: %+v", cached.ObjectMeta)
+	}
+	if !metav1.IsControlledBy(&owned, b.owner) || metav1.GetControllerOf(&b.pods()[0]) != nil {
+		t.Error("the pod was not adopted, or not released")
 	}
 }
 
