@@ -135,7 +135,7 @@ func TestMatchesAsTheSelectorDoes(t *testing.T) {
 	spaces := []string{env.Namespace(t), env.Namespace(t)}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	c := chosen{rand.New(rand.NewPCG(seed, 1))}
+	c := chosen{rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // the seed is told, to play it again
 	a := &asked{}
 	const selectors, pods = 40, 60
 	var objects, names []*metav1.LabelSelector

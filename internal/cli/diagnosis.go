@@ -132,7 +132,8 @@ func ofWorkload(e Evidence, now time.Time) []Finding {
 	}
 	if c := w.condition("Clashing"); c.Status == "True" {
 		findings = append(findings, Finding{
-			Cause: "Overlap", What: "another SidecarSet gives the same pods the same", Why: c.Message, Do: "do what the message says, in one of the two",
+			Cause: "Overlap", What: "another SidecarSet gives the same pods the same", Why: c.Message,
+			Do: "do what the message says, in one of the two",
 		})
 	}
 	if c := w.condition("NoMatchingNodes"); c.Status == "True" {

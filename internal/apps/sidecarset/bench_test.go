@@ -92,7 +92,8 @@ func newcomer() *corev1.Pod {
 		main.Env = append(main.Env, corev1.EnvVar{Name: fmt.Sprintf("APP_%d", i), Value: "value"})
 	}
 	main.VolumeMounts = []corev1.VolumeMount{
-		{Name: "data", MountPath: "/data"}, {Name: "conf", MountPath: "/etc/web", ReadOnly: true},
+		{Name: "data", MountPath: "/data"},
+		{Name: "conf", MountPath: "/etc/web", ReadOnly: true},
 		{Name: "kube-api-access-x2x2x", MountPath: "/var/run/secrets/kubernetes.io/serviceaccount", ReadOnly: true},
 	}
 	main.Resources = corev1.ResourceRequirements{

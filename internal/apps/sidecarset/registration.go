@@ -72,7 +72,7 @@ func (r *Registration) Reconcile(
 		}
 	}
 	again, err := r.scope.Keep(ctx, config, terms)
-	return reconcile.After(again), err //nolint:wrapcheck // it says what could not be written
+	return reconcile.After(again), err
 }
 
 // Watches are the kinds whose events concern the registration.

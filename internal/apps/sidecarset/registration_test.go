@@ -84,7 +84,7 @@ func (r *registered) asks(app string) bool {
 func (r *registered) soon(what, app string, want bool) {
 	r.Helper()
 	testkit.Eventually(r, 10*time.Second, what, func(context.Context) error {
-		if r.asks(app) != want {
+		if r.asks(app) != want { //nolint:contextcheck // the test's own
 			return errors.New("not yet")
 		}
 		return nil
