@@ -36,7 +36,7 @@ func cloneSet() move.Kind {
 					"kept by default."),
 		},
 		{
-			Old: label(v1beta1.CloneSetScalingExcludePreparingDelete), New: "spec.scaleStrategy.excludePreparingDelete",
+			Old: move.LabelPath(v1beta1.CloneSetScalingExcludePreparingDelete), New: "spec.scaleStrategy.excludePreparingDelete",
 			Up: trueFromText, Down: trueToText,
 		},
 	}
@@ -55,22 +55,19 @@ func inPlaceRows(oldPath, newPath string) []move.Row {
 	return []move.Row{
 		{Old: oldPath, New: newPath},
 		{
-			Old: annotation(v1beta1.ImagePreDownloadParallelism), New: newPath + ".imagePreDownloadParallelism",
-			Also: oldPath + ".imagePreDownloadParallelism", Up: numberOrPercentFromText, Down: toText,
+			Old: move.AnnotationPath(v1beta1.ImagePreDownloadParallelism), New: newPath + ".imagePreDownloadParallelism",
+			Also: oldPath + ".imagePreDownloadParallelism", Up: numberOrPercentFromText, Down: move.ToText,
 		},
 		{
-			Old: annotation(v1beta1.ImagePreDownloadTimeoutSeconds), New: newPath + ".imagePreDownloadTimeoutSeconds",
-			Also: oldPath + ".imagePreDownloadTimeoutSeconds", Up: numberFromText, Down: toText,
+			Old: move.AnnotationPath(v1beta1.ImagePreDownloadTimeoutSeconds), New: newPath + ".imagePreDownloadTimeoutSeconds",
+			Also: oldPath + ".imagePreDownloadTimeoutSeconds", Up: numberFromText, Down: move.ToText,
 		},
 		{
-			Old: annotation(v1beta1.ImagePreDownloadMinUpdatedReadyPods), New: newPath + ".imagePreDownloadMinUpdatedReadyPods",
-			Also: oldPath + ".imagePreDownloadMinUpdatedReadyPods", Up: numberFromText, Down: toText,
+			Old: move.AnnotationPath(v1beta1.ImagePreDownloadMinUpdatedReadyPods), New: newPath + ".imagePreDownloadMinUpdatedReadyPods",
+			Also: oldPath + ".imagePreDownloadMinUpdatedReadyPods", Up: numberFromText, Down: move.ToText,
 		},
 	}
 }
-
-func annotation(key string) string { return "metadata.annotations[" + key + "]" }
-func label(key string) string      { return "metadata.labels[" + key + "]" }
 
 // absentAs gives a field that the older version has no place for the value that it stands for there.
 func absentAs(value string) move.Func {
@@ -107,17 +104,6 @@ func numberOrPercentFromText(value any, ok bool) (any, bool) {
 	}
 	text, isText := value.(string)
 	return text, isText && len(text) > 1 && text[len(text)-1] == '%'
-}
-
-func toText(value any, _ bool) (any, bool) {
-	switch value := value.(type) {
-	case json.Number:
-		return value.String(), true
-	case string:
-		return value, true
-	default:
-		return nil, false
-	}
 }
 
 // describe keeps a field's schema under a description of its own.

@@ -11,7 +11,7 @@ func daemonSet() move.Kind {
 		Rows: []move.Row{
 			{New: "spec.scaleStrategy"},
 			{
-				Old: annotation(v1beta1.ProgressiveCreatePod), New: "spec.scaleStrategy.partitionedScaling",
+				Old: move.AnnotationPath(v1beta1.ProgressiveCreatePod), New: "spec.scaleStrategy.partitionedScaling",
 				Up: trueFromText, Down: trueToText,
 			},
 			{Old: "status.daemonSetHash", New: "status.updateRevision", Schema: describe(

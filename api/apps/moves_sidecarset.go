@@ -17,7 +17,7 @@ func sidecarSet() move.Kind {
 				Schema: plain("string", "Namespace is the one namespace whose pods get the containers. Default: all namespaces. In v1beta1 it "+
 					"is namespaceSelector.matchLabels["+namespaceName+"]."),
 			},
-			{Old: label(v1beta1.SidecarSetCustomVersion), New: "spec.customVersion"},
+			{Old: move.LabelPath(v1beta1.SidecarSetCustomVersion), New: "spec.customVersion"},
 		},
 	}
 }

@@ -13,17 +13,15 @@ func podUnavailableBudget() move.Kind {
 	return move.Kind{
 		Group: v1beta1.GroupName, Name: "PodUnavailableBudget", New: "v1beta1", Old: "v1alpha1",
 		Rows: []move.Row{
-			{Old: annotation(v1beta1.ProtectOperationsAnnotation), New: "spec.protectOperations", Up: split, Down: join},
+			{Old: move.AnnotationPath(v1beta1.ProtectOperationsAnnotation), New: "spec.protectOperations", Up: split, Down: join},
 			{
-				Old: annotation(v1beta1.ProtectTotalReplicasAnnotation), New: "spec.protectTotalReplicas",
-				Up: number, Down: text,
+				Old: move.AnnotationPath(v1beta1.ProtectTotalReplicasAnnotation), New: "spec.protectTotalReplicas",
+				Up: number, Down: move.ToText,
 			},
 			{New: "spec.ignoredPodSelector"},
 		},
 	}
 }
-
-func annotation(key string) string { return "metadata.annotations[" + key + "]" }
 
 // split keeps what is no operation: the newest version's rules then refuse it, where leaving it out would guard less than
 // the user believes.
@@ -62,15 +60,4 @@ func number(value any, ok bool) (any, bool) {
 		return value, ok
 	}
 	return json.Number(strconv.FormatInt(n, 10)), true
-}
-
-func text(value any, _ bool) (any, bool) {
-	switch value := value.(type) {
-	case json.Number:
-		return value.String(), true
-	case string:
-		return value, true
-	default:
-		return nil, false
-	}
 }
