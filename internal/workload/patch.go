@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/holdfast-io/holdfast/internal/pod"
 )
 
 // patch is a strategic merge patch of a pod.
@@ -40,7 +42,7 @@ type patchContainer struct {
 }
 
 type patchStatus struct {
-	Conditions []corev1.PodCondition `json:"conditions"`
+	Conditions pod.Patched `json:"conditions"`
 }
 
 // patchPod writes to a pod or to one of its subresources, and takes note of the write, of its failure to answer too.
