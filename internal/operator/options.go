@@ -109,10 +109,10 @@ func (o *Options) Validate() error {
 	case o.LogFormat != "json" && o.LogFormat != "text":
 		return misuse("--log-format is %q: use json or text", o.LogFormat)
 	}
-	for flag, address := range map[string]string{
-		"--webhook-bind": o.WebhookBind, "--metrics-bind": o.MetricsBind, "--health-bind": o.HealthBind,
+	for _, bind := range []struct{ flag, address string }{
+		{"--webhook-bind", o.WebhookBind}, {"--metrics-bind", o.MetricsBind}, {"--health-bind", o.HealthBind},
 	} {
-		if err := checkAddress(flag, address); err != nil {
+		if err := checkAddress(bind.flag, bind.address); err != nil {
 			return err
 		}
 	}
@@ -144,10 +144,13 @@ func checkAddress(flag, address string) error {
 // parts splits the rooms into those that are to run and those that are switched off.
 func (o *Options) parts(rooms []Room) (on, off []Room, err error) {
 	known := partNames(rooms)
-	for flag, names := range map[string][]string{"--enable": o.Enable, "--disable": o.Disable} {
-		for _, name := range names {
+	for _, list := range []struct {
+		flag  string
+		names []string
+	}{{"--enable", o.Enable}, {"--disable", o.Disable}} {
+		for _, name := range list.names {
 			if !slices.Contains(known, name) {
-				return nil, nil, misuse("%s: there is no part %q; the parts are %s", flag, name, strings.Join(known, ", "))
+				return nil, nil, misuse("%s: there is no part %q; the parts are %s", list.flag, name, strings.Join(known, ", "))
 			}
 		}
 	}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/apps/advancedcronjob"
-	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
 func advancedCronJob() Room {
@@ -14,8 +13,7 @@ func advancedCronJob() Room {
 		Help: "starts the jobs of AdvancedCronJobs",
 		CRDs: []string{"advancedcronjobs.apps.kruise.io"},
 		Start: func(_ context.Context, d Deps) error {
-			room := advancedcronjob.New(advancedcronjob.Deps{Client: d.Client, Live: d.Live, Clock: d.Clock})
-			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("advancedcronjob")), room.Watches()...)
+			return register(d, "advancedcronjob", advancedcronjob.New(advancedcronjob.Deps{Client: d.Client, Live: d.Live, Clock: d.Clock}))
 		},
 		Hooks: func(d Deps) []admission.Hook { return advancedcronjob.Hooks(d.Scheme, d.Admission) },
 	}

@@ -2,12 +2,9 @@ package operator
 
 import (
 	"context"
-	"strings"
-
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"errors"
 
 	"github.com/holdfast-io/holdfast/internal/policy/autobudget"
-	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
 func autoBudget() Room {
@@ -20,29 +17,13 @@ func autoBudget() Room {
 				Live: d.Live, Namespace: d.SystemNamespace, Log: d.Log.WithName(name), Recorder: d.Frame(name).Recorder,
 			}
 			deps := autobudget.Deps{Client: d.Client, Config: config}
-			for _, start := range []func() error{
-				func() error { return startAutoBudget(d, autobudget.New(deps, autobudget.Deployments()), "deployment") },
-				func() error {
-					return startAutoBudget(d, autobudget.New(deps, autobudget.StatefulSets()), "statefulset")
-				},
-				func() error { return startAutoBudget(d, autobudget.New(deps, autobudget.CloneSets()), "cloneset") },
-				func() error {
-					return startAutoBudget(d, autobudget.New(deps, autobudget.AdvancedStatefulSets()), "advancedstatefulset")
-				},
-				func() error {
-					return startAutoBudget(d, autobudget.New(deps, autobudget.UnitedDeployments()), "uniteddeployment")
-				},
-			} {
-				if err := start(); err != nil {
-					return err
-				}
-			}
-			return nil
+			return errors.Join(
+				register(d, name+"-deployment", autobudget.New(deps, autobudget.Deployments())),
+				register(d, name+"-statefulset", autobudget.New(deps, autobudget.StatefulSets())),
+				register(d, name+"-cloneset", autobudget.New(deps, autobudget.CloneSets())),
+				register(d, name+"-advancedstatefulset", autobudget.New(deps, autobudget.AdvancedStatefulSets())),
+				register(d, name+"-uniteddeployment", autobudget.New(deps, autobudget.UnitedDeployments())),
+			)
 		},
 	}
-}
-
-func startAutoBudget[T client.Object](d Deps, room *autobudget.Reconciler[T], kind string) error {
-	frame := reconcile.New(d.Client, room, d.Frame(strings.Join([]string{"autobudget", kind}, "-")))
-	return reconcile.Register(d.Manager, frame, room.Watches()...)
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/apps/broadcastjob"
-	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
 func broadcastJob() Room {
@@ -14,8 +13,7 @@ func broadcastJob() Room {
 		Help: "runs a pod to its end on every node, for BroadcastJobs",
 		CRDs: []string{"broadcastjobs.apps.kruise.io"},
 		Start: func(_ context.Context, d Deps) error {
-			room := broadcastjob.New(d.workload())
-			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("broadcastjob")), room.Watches()...)
+			return register(d, "broadcastjob", broadcastjob.New(d.workload()))
 		},
 		Hooks: func(d Deps) []admission.Hook { return broadcastjob.Hooks(d.Scheme, d.Admission, d.Admission) },
 	}

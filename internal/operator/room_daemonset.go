@@ -5,7 +5,6 @@ import (
 
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/apps/daemonset"
-	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
 func daemonSet() Room {
@@ -14,8 +13,7 @@ func daemonSet() Room {
 		Help: "keeps the pods of DaemonSets",
 		CRDs: []string{"daemonsets.apps.kruise.io"},
 		Start: func(_ context.Context, d Deps) error {
-			room := daemonset.New(d.workload())
-			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("daemonset")), room.Watches()...)
+			return register(d, "daemonset", daemonset.New(d.workload()))
 		},
 		Hooks: func(d Deps) []admission.Hook { return daemonset.Hooks(d.Scheme, d.Admission, d.Admission) },
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/policy/poddeletionflowcontrol"
-	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
 func podDeletionFlowControl() Room {
@@ -24,7 +23,7 @@ func podDeletionFlowControl() Room {
 			if err != nil {
 				return fmt.Errorf("run the limits on deletions: %w", err)
 			}
-			return reconcile.Register(d.Manager, reconcile.New(d.Client, keeper, d.Frame(name)), keeper.Watches()...)
+			return register(d, name, keeper)
 		},
 		Hooks: func(d Deps) []admission.Hook { return poddeletionflowcontrol.Hooks(d.Scheme) },
 		Guard: func(d Deps) disruption.Guard { return newFlowControl(d) },

@@ -6,7 +6,6 @@ import (
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/policy/podunavailablebudget"
-	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
 func podUnavailableBudget() Room {
@@ -16,8 +15,7 @@ func podUnavailableBudget() Room {
 		Help: "lets pods go only as far as their PodUnavailableBudgets allow",
 		CRDs: []string{"podunavailablebudgets.policy.kruise.io"},
 		Start: func(_ context.Context, d Deps) error {
-			room := budgets(d)
-			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame(name)), room.Watches()...)
+			return register(d, name, budgets(d))
 		},
 		Hooks: func(d Deps) []admission.Hook { return budgets(d).Hooks(d.Scheme) },
 		Guard: func(d Deps) disruption.Guard { return budgets(d).Guard() },

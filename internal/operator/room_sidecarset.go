@@ -8,7 +8,6 @@ import (
 
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/apps/sidecarset"
-	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
 func sidecarSet() Room {
@@ -21,12 +20,10 @@ func sidecarSet() Room {
 				return fmt.Errorf("index pods by their SidecarSets: %w", err)
 			}
 			scope := sidecarset.NewRegistration(d.Admission, d.Clock, ConfigurationName)
-			err := reconcile.Register(d.Manager, reconcile.New(d.Client, scope, d.Frame("sidecarset-scope")), scope.Watches()...)
-			if err != nil {
+			if err := register(d, "sidecarset-scope", scope); err != nil {
 				return err
 			}
-			room := sidecarset.New(d.workload(), d.SystemNamespace)
-			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("sidecarset")), room.Watches()...)
+			return register(d, "sidecarset", sidecarset.New(d.workload(), d.SystemNamespace))
 		},
 		Hooks: func(d Deps) []admission.Hook {
 			return sidecarset.Hooks(sidecarset.AdmissionDeps{

@@ -5,7 +5,6 @@ import (
 
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/apps/statefulset"
-	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
 func statefulSet() Room {
@@ -14,10 +13,7 @@ func statefulSet() Room {
 		Help: "keeps the pods of StatefulSets, each with a name and volumes of its own",
 		CRDs: []string{"statefulsets.apps.kruise.io"},
 		Start: func(_ context.Context, d Deps) error {
-			room := statefulset.New(statefulset.Deps{
-				Client: d.Client, Live: d.Live, Position: d.Position, Clock: d.Clock, Guard: d.Guard, Turns: d.Turns,
-			})
-			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("statefulset")), room.Watches()...)
+			return register(d, "statefulset", statefulset.New(d.workload()))
 		},
 		Hooks: func(d Deps) []admission.Hook { return statefulset.Hooks(d.Scheme, d.Admission, d.Admission) },
 	}

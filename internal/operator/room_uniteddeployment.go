@@ -5,7 +5,6 @@ import (
 
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/apps/uniteddeployment"
-	"github.com/holdfast-io/holdfast/internal/reconcile"
 )
 
 func unitedDeployment() Room {
@@ -14,8 +13,7 @@ func unitedDeployment() Room {
 		Help: "spreads the pods of UnitedDeployments over subsets",
 		CRDs: []string{"uniteddeployments.apps.kruise.io"},
 		Start: func(_ context.Context, d Deps) error {
-			room := uniteddeployment.New(uniteddeployment.Deps{Client: d.Client, Live: d.Live, Clock: d.Clock})
-			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("uniteddeployment")), room.Watches()...)
+			return register(d, "uniteddeployment", uniteddeployment.New(uniteddeployment.Deps{Client: d.Client, Live: d.Live, Clock: d.Clock}))
 		},
 		Hooks: func(d Deps) []admission.Hook { return uniteddeployment.Hooks(d.Scheme, d.Admission, d.Admission) },
 	}

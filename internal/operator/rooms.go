@@ -94,9 +94,19 @@ func cloneSet() Room {
 		Help: "keeps the pods of CloneSets",
 		CRDs: []string{"clonesets.apps.kruise.io"},
 		Start: func(_ context.Context, d Deps) error {
-			room := cloneset.New(d.workload())
-			return reconcile.Register(d.Manager, reconcile.New(d.Client, room, d.Frame("cloneset")), room.Watches()...)
+			return register(d, "cloneset", cloneset.New(d.workload()))
 		},
 		Hooks: func(d Deps) []admission.Hook { return cloneset.Hooks(d.Scheme, d.Admission, d.Admission) },
 	}
+}
+
+// watched is a controller that says what it looks at besides its own objects.
+type watched[T client.Object] interface {
+	reconcile.Room[T]
+	Watches() []reconcile.Watch
+}
+
+// register has the manager run a controller in its frame.
+func register[T client.Object](d Deps, name string, room watched[T]) error {
+	return reconcile.Register(d.Manager, reconcile.New[T](d.Client, room, d.Frame(name)), room.Watches()...)
 }
