@@ -51,10 +51,7 @@ func live(t *testing.T, f *testkit.Faults, behind int, generate bool) *testkit.O
 	set := testkit.CloneSet()
 	set.Namespace = env.Namespace(t)
 	create(t, env, set)
-	writer, err := client.New(f.Config(env.Config), client.Options{Scheme: env.Scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
+	writer := env.Through(t, f)
 	lag := testkit.NewLagCache(t, env, set.Namespace, &corev1.Pod{})
 	lag.Behind = behind
 	oracle := testkit.NewOracle(t, env, set, set.Spec.Selector, testkit.Limits{Replicas: 3, MaxUnavailable: 1})

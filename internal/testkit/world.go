@@ -37,13 +37,17 @@ type World[T client.Object] struct {
 	Result ctrl.Result
 }
 
-// NewWorld makes a namespace and what surrounds a controller; faults may be nil. The cache holds the given kinds, or pods,
+// NewWorld makes a namespace and what surrounds a controller; nil faults: nothing goes wrong, but writes are counted, so that a
+// controller that never comes to rest is found out. The cache holds the given kinds, or pods,
 // claims and revisions when none are given; all others are read live.
 func NewWorld[T client.Object](t testing.TB, faults *Faults, cached ...client.Object) *World[T] {
 	t.Helper()
 	env := APIServer(t)
 	if len(cached) == 0 {
 		cached = []client.Object{&corev1.Pod{}, &corev1.PersistentVolumeClaim{}, &appsv1.ControllerRevision{}}
+	}
+	if faults == nil {
+		faults = NewFaults(nil)
 	}
 	w := &World[T]{T: t, Env: env, Namespace: env.Namespace(t)}
 	w.Clock, w.Faults = testclock.NewFakeClock(time.Now()), faults
