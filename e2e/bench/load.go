@@ -337,7 +337,7 @@ func (b *bench) sustained(ctx context.Context) (rate int, err error) {
 }
 
 func (b *bench) removeIdle(ctx context.Context, i int) error {
-	return b.client.Delete(ctx, idlePod(i, nil))
+	return b.client.Delete(ctx, idlePod(i, nil)) //nolint:wrapcheck // steady says what for
 }
 
 // limited deletes pods under policies that exempt, allow and deny it.

@@ -47,7 +47,7 @@ func TestMemoryOfDenials(t *testing.T) {
 	k.See(policyOf(rule(time.Hour, 1)))
 	b := k.all()[0]
 	for i := range 3 * maxQueue {
-		b.note(ask{hash: uint64(i)}, answer{Reason: ReasonLimit}) //nolint:gosec // counts up
+		b.note(ask{hash: uint64(i)}, answer{Reason: ReasonLimit})
 	}
 	if n := len(b.kept); n != maxQueue {
 		t.Errorf("%d denied pods are remembered, want %d", n, maxQueue)

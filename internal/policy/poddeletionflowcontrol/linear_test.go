@@ -155,7 +155,7 @@ func (w *world) linearize(t *testing.T) {
 	slices.Sort(c.maybe)
 	begun := time.Now()
 	if result := c.linearizable(w.history); result != porcupine.Ok {
-		t.Errorf("no sequential counter gives these answers (%s): %d admitted, %d denied", result, count[admitted], count[refused])
+		t.Errorf("no order was found in which a sequential counter gives these answers (%s): %d admitted, %d denied", result, count[admitted], count[refused])
 	}
 	t.Logf("%d answers were put in order in %s", count[admitted]+count[refused], time.Since(begun).Round(time.Millisecond))
 }

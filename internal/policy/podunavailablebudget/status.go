@@ -123,7 +123,7 @@ func (k *Keeper) unasked(ctx context.Context, pub *policyv1beta1.PodUnavailableB
 	})
 	missing, err := k.deps.Asked.Missing(ctx, concerns...)
 	if err != nil || missing == "" {
-		return nil, err //nolint:wrapcheck // it names what was read
+		return nil, err
 	}
 	return &problem{reason: "NoWebhook", message: "only Holdfast's own controllers keep to the budget: " + missing, comes: true}, nil
 }

@@ -30,6 +30,7 @@ func TestUnasked(t *testing.T) {
 		}}, admission.Endpoint{Host: "127.0.0.1:1"}, nil)
 		return config
 	}
+	deletions := []policyv1beta1.PodOperation{policyv1beta1.PodDeleteOperation}
 	for _, tc := range []struct {
 		name    string
 		config  *admissionregistrationv1.ValidatingWebhookConfiguration
@@ -41,10 +42,7 @@ func TestUnasked(t *testing.T) {
 		{"all is asked", hooks(admissionregistrationv1.Fail, "pods", "pods/eviction", "pods/resize"), nil, true, "Enforced", ""},
 		{"there is no webhook", nil, nil, true, "NoWebhook", "holdfast install"},
 		{"evictions are not asked about", hooks(admissionregistrationv1.Fail, "pods", "pods/resize"), nil, true, "NoWebhook", "CREATE of pods/eviction"},
-		{
-			"nor need they be", hooks(admissionregistrationv1.Fail, "pods"),
-			[]policyv1beta1.PodOperation{policyv1beta1.PodDeleteOperation}, true, "Enforced", "",
-		},
+		{"nor need they be", hooks(admissionregistrationv1.Fail, "pods"), deletions, true, "Enforced", ""},
 		{"what gets no answer passes", hooks(admissionregistrationv1.Ignore, "pods", "pods/eviction", "pods/resize"), nil, true, "NoWebhook", "failurePolicy Ignore"},
 		{"the namespace is left alone", hooks(admissionregistrationv1.Fail, "pods", "pods/eviction", "pods/resize"), nil, false, "NamespaceNotGuarded", s.namespace},
 	} {
