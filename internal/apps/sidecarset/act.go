@@ -197,7 +197,7 @@ func (r *Reconciler) condition(ctx context.Context, set *appsv1beta1.SidecarSet,
 	}
 	err := r.patch(ctx, set, m.Pod, map[string]any{
 		"metadata": map[string]any{"uid": m.Pod.UID, "resourceVersion": m.Pod.ResourceVersion},
-		"status":   map[string]any{"conditions": []corev1.PodCondition{next}},
+		"status":   map[string]any{"conditions": pod.Patched{next}},
 	}, "status", ownerUID(m.Pod))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("write condition %s of pod %s/%s: %w", appsv1beta1.SidecarSetUpgradable, m.Pod.Namespace, m.Pod.Name, err)
