@@ -90,7 +90,9 @@ type Keeper struct {
 	books map[string]*book
 	fresh []*book // whose scribe is not started yet
 	born  chan struct{}
-	list  atomic.Pointer[[]*book] // by name
+	// called has the campaign begin when there is a policy to keep.
+	called chan struct{}
+	list   atomic.Pointer[[]*book] // by name
 }
 
 // What is known of the kind in this cluster.
@@ -111,7 +113,7 @@ func New(d Deps) *Keeper {
 		client: d.Client, admission: d.Admission, informers: d.Informers, clock: d.Clock, log: d.Log, metrics: d.Metrics,
 		system: d.SystemNamespace, identity: strings.TrimPrefix(d.Identity+"_"+uuid.NewString()[:8], "_"),
 		address: d.Address, caller: d.Caller, store: d.Store, asked: d.Asked,
-		books: map[string]*book{}, born: make(chan struct{}, 1), known: make(chan struct{}),
+		books: map[string]*book{}, born: make(chan struct{}, 1), called: make(chan struct{}, 1), known: make(chan struct{}),
 	}
 	if k.store == nil {
 		k.store = &ledgers{client: d.Admission}
@@ -265,9 +267,11 @@ func (k *Keeper) See(p *v1alpha1.PodDeletionFlowControl) {
 	k.books[t.name] = b
 	k.fresh = append(k.fresh, b)
 	k.publish()
-	select {
-	case k.born <- struct{}{}:
-	default:
+	for _, waiting := range []chan struct{}{k.born, k.called} {
+		select {
+		case waiting <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -20,6 +20,8 @@ const (
 
 	leaseDuration = 6 * time.Second
 	leaseRenewal  = 2 * time.Second
+	// How soon whoever lost the race for the lease looks who has won it.
+	leaseLost = 50 * time.Millisecond
 	// How long nobody tries to reach a replica that did not answer.
 	unreachable = time.Second
 )
@@ -74,13 +76,23 @@ func (k *Keeper) campaign(ctx context.Context) {
 	}
 	defer k.resign(context.WithoutCancel(ctx))
 	for ctx.Err() == nil {
+		next := leaseRenewal
 		if len(k.all()) > 0 {
 			k.measure(ctx)
 			if err := k.stand(ctx); err != nil && ctx.Err() == nil {
 				k.log.V(1).Info("the lease of the deletions was not renewed", "error", err.Error())
+				if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+					next = leaseLost
+				}
 			}
 		}
-		k.pause(ctx, leaseRenewal)
+		timer := k.clock.NewTimer(next)
+		select {
+		case <-ctx.Done():
+		case <-timer.C():
+		case <-k.called: // the first permits should not have to wait for the next look
+		}
+		timer.Stop()
 	}
 }
 
