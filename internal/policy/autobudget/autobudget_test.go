@@ -316,8 +316,7 @@ func TestFaults(t *testing.T) {
 	testkit.Matrix(t, func(t *testing.T, f *testkit.Faults) {
 		t.Helper()
 		s := newScene(t)
-		faulty, err := client.New(f.Config(s.env.Config), client.Options{Scheme: s.env.Scheme})
-		s.must(err)
+		faulty := s.env.Through(t, f)
 		s.restart(faulty)
 		d := s.make(map[string]string{"policy.kruise.io/generate-pub": "true", "policy.kruise.io/generate-pdb-minAvailable": "1"})
 		request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(d)}

@@ -149,6 +149,15 @@ func (s *scene) budget(name, limit string, edit ...func(*policyv1beta1.PodUnavai
 	return pub
 }
 
+// guarded makes the Deployment web, so many pods of it, and their budget.
+func (s *scene) guarded(replicas int32, limit string) []*corev1.Pod {
+	s.t.Helper()
+	s.deployment("web", replicas)
+	pods := s.pods("web", int(replicas))
+	s.budget("web", limit)
+	return pods
+}
+
 func bySelector(app string) func(*policyv1beta1.PodUnavailableBudget) {
 	return func(pub *policyv1beta1.PodUnavailableBudget) {
 		pub.Spec.TargetRef = nil

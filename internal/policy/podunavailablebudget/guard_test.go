@@ -60,9 +60,7 @@ func TestTakesUpToTheBudget(t *testing.T) {
 
 func TestDryRunTakesNothing(t *testing.T) {
 	s := newScene(t)
-	s.deployment("web", 2)
-	pods := s.pods("web", 2)
-	s.budget("web", "1")
+	pods := s.guarded(2, "1")
 	r := s.lagging(nil)
 	before := s.stored("web").ResourceVersion
 	if v := r.ask(disruption.Evict, pods[0], func(r *disruption.Request) { r.DryRun = true }); v.Outcome != disruption.Allow {
@@ -76,9 +74,7 @@ func TestDryRunTakesNothing(t *testing.T) {
 // TestChangeInPlaceCountsUntilItIsOver: the pod looks ready while its change is on its way, on every cache.
 func TestChangeInPlaceCountsUntilItIsOver(t *testing.T) {
 	s := newScene(t)
-	s.deployment("web", 3)
-	pods := s.pods("web", 3)
-	s.budget("web", "1")
+	pods := s.guarded(3, "1")
 	leader, other := s.lagging(nil), s.lagging(nil)
 	leader.reconcile("web")
 
@@ -114,9 +110,7 @@ func TestChangeInPlaceCountsUntilItIsOver(t *testing.T) {
 // TestOlderViewDoesNotDecide: what a ledger has struck out rests on pods that a slower cache has not seen.
 func TestOlderViewDoesNotDecide(t *testing.T) {
 	s := newScene(t)
-	s.deployment("web", 3)
-	pods := s.pods("web", 3)
-	s.budget("web", "1")
+	pods := s.guarded(3, "1")
 	leader, slow := s.lagging(nil), s.lagging(nil)
 	leader.reconcile("web")
 	leader.allows(disruption.Delete, pods[0], "nothing is away")
@@ -131,9 +125,7 @@ func TestOlderViewDoesNotDecide(t *testing.T) {
 
 func TestUnservingPodsMayAlwaysGo(t *testing.T) {
 	s := newScene(t)
-	s.deployment("web", 3)
-	pods := s.pods("web", 3)
-	s.budget("web", "0")
+	pods := s.guarded(3, "0")
 	r := s.lagging(nil)
 	r.denies(disruption.Delete, pods[0], "none may be away")
 	if err := s.kubelet.Crash(t.Context(), client.ObjectKeyFromObject(pods[0]), "main"); err != nil {
@@ -234,9 +226,7 @@ func TestScaledMeanwhile(t *testing.T) {
 
 func TestReleaseLapsesSoon(t *testing.T) {
 	s := newScene(t)
-	s.deployment("web", 2)
-	pods := s.pods("web", 2)
-	s.budget("web", "1")
+	pods := s.guarded(2, "1")
 	r := s.lagging(nil)
 	r.reconcile("web")
 	r.allows(disruption.Delete, pods[0], "nothing is away")
@@ -249,9 +239,7 @@ func TestReleaseLapsesSoon(t *testing.T) {
 
 func TestGrantLapses(t *testing.T) {
 	s := newScene(t)
-	s.deployment("web", 2)
-	pods := s.pods("web", 2)
-	s.budget("web", "1")
+	pods := s.guarded(2, "1")
 	r := s.lagging(nil)
 	r.reconcile("web")
 	r.allows(disruption.Delete, pods[0], "nothing is away")
@@ -276,9 +264,7 @@ func TestGrantLapses(t *testing.T) {
 // TestConcurrentAsks: any number of requests on two replicas, each with a cache of its own, take no more than the budget.
 func TestConcurrentAsks(t *testing.T) {
 	s := newScene(t)
-	s.deployment("web", 20)
-	pods := s.pods("web", 20)
-	s.budget("web", "25%")
+	pods := s.guarded(20, "25%")
 	replicas := []*replica{s.cached(), s.cached()}
 	var allowed, denied atomic.Int32
 	var wg sync.WaitGroup
