@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +41,7 @@ type book struct {
 	namespace string
 
 	mu        sync.Mutex
+	looked    time.Time
 	sets      map[types.UID]*entry
 	revisions map[types.UID]*inject.Plan
 }
@@ -231,9 +233,9 @@ func (b *book) matches(ctx context.Context, e *entry, p *corev1.Pod, namespace s
 }
 
 // giving are the sets that give new pods something. They belong to the cache.
-func (b *book) giving(ctx context.Context) ([]*appsv1beta1.SidecarSet, error) {
+func (b *book) giving(ctx context.Context, from client.Reader) ([]*appsv1beta1.SidecarSet, error) {
 	var sets appsv1beta1.SidecarSetList
-	err := b.client.List(ctx, &sets, client.UnsafeDisableDeepCopy)
+	err := from.List(ctx, &sets, client.UnsafeDisableDeepCopy)
 	if meta.IsNoMatchError(err) {
 		return nil, nil // the definition is not installed, so there is none
 	}
@@ -248,6 +250,21 @@ func (b *book) giving(ctx context.Context) ([]*appsv1beta1.SidecarSet, error) {
 		}
 	}
 	return giving, nil
+}
+
+// lookInterval is how often the API server is asked for the sets of a pod that none in the cache is meant for.
+const lookInterval = time.Second
+
+// mayLook tells whether to ask the API server for the sets themselves. It asks us about pods that some set selects: where the
+// cache shows none it may be behind, as in the moments after a start or while a definition changes.
+func (b *book) mayLook(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.live == nil || !b.looked.IsZero() && now.Sub(b.looked) < lookInterval {
+		return false
+	}
+	b.looked = now
+	return true
 }
 
 // trim drops sets that are gone, once there are many of them: nobody tells of them where no controller runs.

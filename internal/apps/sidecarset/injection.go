@@ -80,7 +80,10 @@ var _ admission.Direct = injection{}
 
 // HandleReview answers a question that it reads in one pass; where there is no set that gives anything, without the pod.
 func (i injection) HandleReview(ctx context.Context, body []byte) (admission.Answer, bool) {
-	sets, err := i.book.giving(ctx)
+	sets, err := i.book.giving(ctx, i.book.client)
+	if err == nil && len(sets) == 0 {
+		sets = i.look(ctx)
+	}
 	if err != nil || len(sets) == 0 {
 		q, ok := admission.ReadReview[admission.Unread](body)
 		if !ok {
@@ -106,11 +109,24 @@ func (i injection) Handle(ctx context.Context, req ctrl.Request) ctrl.Response {
 	if err := json.Unmarshal(req.Object.Raw, p); err != nil {
 		return ctrl.Errored(http.StatusBadRequest, fmt.Errorf("read the pod: %w", err))
 	}
-	sets, err := i.book.giving(ctx)
+	sets, err := i.book.giving(ctx, i.book.client)
 	if err != nil {
 		return ctrl.Errored(http.StatusInternalServerError, err)
 	}
 	return i.answer(ctx, req, p.pod(), sets)
+}
+
+// look asks the API server for the sets where the cache shows none for a pod; nothing when it was asked just now, or when it
+// does not answer: then what the cache says holds.
+func (i *injector) look(ctx context.Context) []*appsv1beta1.SidecarSet {
+	if !i.book.mayLook(i.clock.Now()) {
+		return nil
+	}
+	sets, err := i.book.giving(ctx, i.book.live)
+	if err != nil {
+		return nil
+	}
+	return sets
 }
 
 // answer is what a new pod gets of the sets, as a patch of what is new.
@@ -122,6 +138,9 @@ func (i *injector) answer(ctx context.Context, req ctrl.Request, p *corev1.Pod, 
 		return ctrl.Allowed("") // it shows what runs on the node already
 	}
 	injections, err := i.book.forPod(ctx, sets, p, req.Namespace, string(req.UID))
+	if err == nil && len(injections) == 0 {
+		injections, err = i.book.forPod(ctx, i.look(ctx), p, req.Namespace, string(req.UID))
+	}
 	if err != nil {
 		return ctrl.Errored(http.StatusInternalServerError, err)
 	}

@@ -55,6 +55,22 @@ func TestANamespaceThatTheCacheDoesNotShowYet(t *testing.T) {
 	}
 }
 
+// The cache is behind in the moments after a start, and while the definition changes.
+func TestASetThatTheCacheDoesNotShowYet(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := appsv1beta1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	set, other := shipper("web"), shipper("db")
+	live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(&set, &other).Build()
+	for reason, cached := range map[string][]appsv1beta1.SidecarSet{"none is shown": nil, "another one is shown": {other}} {
+		a, ok := answered(t, cached, live, newcomer())
+		if !ok || !a.Allowed || len(a.Patches) == 0 {
+			t.Errorf("%s: got %+v", reason, a.Response)
+		}
+	}
+}
+
 // What is read of a pod is all that injection looks at.
 func TestAPodIsReadAsFarAsIsNeeded(t *testing.T) {
 	set := shipper("web")
