@@ -53,6 +53,9 @@ func (r *results) markdown(failure error) string {
 		"process of its own, everything at %d requests a second with bursts of %d. The benchmark, the control plane, the simulated\n"+
 		"nodes and the operator share the machine.\n\n",
 		o.pods, o.nodes, o.daemonNodes, repetitions(o.count), budget, qps, burst)
+	if o.rest > 0 {
+		fmt.Fprintf(&text, "Each part began after a rest of %s (`--rest`).\n\n", o.rest)
+	}
 	if failure != nil {
 		fmt.Fprintf(&text, "**The run ended early: %v**\n\n", failure)
 	}
