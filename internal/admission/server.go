@@ -147,7 +147,11 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, grace time.Du
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	if err := server.Shutdown(stopping); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	err = server.Shutdown(stopping)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close() // who is not done by now is asked again elsewhere
+	}
+	if err != nil {
 		return fmt.Errorf("stop serving admission on %s: %w", listener.Addr(), err)
 	}
 	return nil

@@ -71,8 +71,7 @@ func (c connection) reach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	for {
-		_, err = served.ServerVersion()
-		if err == nil {
+		if _, err = served.RESTClient().Get().AbsPath("/version").Do(ctx).Raw(); err == nil { // as ServerVersion, but it hears of ctx
 			return nil
 		}
 		var network *url.Error

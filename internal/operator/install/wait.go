@@ -10,19 +10,24 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const pollInterval = 500 * time.Millisecond
 
-// poll asks until done, telling on w whenever the state changes. What was still missing is part of the error.
+// poll asks until done, telling on w whenever the state changes. What was still missing is part of the error. An API server
+// that does not answer for a moment, as while it is rolled itself, is asked again; what it refuses for good ends the wait.
 func poll(ctx context.Context, w io.Writer, what string, ask func(context.Context) (done bool, state string, err error)) error {
 	told := ""
 	for {
 		done, state, err := ask(ctx)
 		if err != nil && ctx.Err() == nil {
-			return fmt.Errorf("wait for %s: %w", what, err)
+			if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsNotFound(err) {
+				return fmt.Errorf("wait for %s: %w", what, err)
+			}
+			done, state, err = false, fmt.Sprintf("asked again: %v", err), nil
 		}
 		if err == nil && state != told {
 			told = state
