@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
 	testclock "k8s.io/utils/clock/testing"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -92,7 +93,7 @@ func (w *World[T]) Runs(room func(c client.Client) reconcile.Room[T]) {
 		frame := reconcile.New(c, room(c), reconcile.Options{Clock: w.Clock, StatusInterval: -1, Recorder: w.Events})
 		return func(ctx context.Context) (err error) {
 			w.Result, err = frame.Reconcile(ctx, ctrl.Request{NamespacedName: w.Key})
-			return err //nolint:wrapcheck // a test wants it as it is
+			return err
 		}
 	}
 }
@@ -154,9 +155,9 @@ func (w *World[T]) Pods() []corev1.Pod {
 func IsReady(object client.Object) error {
 	var read struct {
 		Status struct {
-			ObservedGeneration int64
-			Conditions         []struct{ Type, Status, Reason, Message string }
-		}
+			ObservedGeneration int64              `json:"observedGeneration"`
+			Conditions         []metav1.Condition `json:"conditions"`
+		} `json:"status"`
 	}
 	raw, err := json.Marshal(object)
 	if err != nil {
