@@ -76,11 +76,11 @@ func TestBlocks(t *testing.T) {
 	if n := l.Reserve("me", 5, rules); n != 5 || left(l) != 95 {
 		t.Fatalf("set aside %d, left %d: want 5 and 95", n, left(l))
 	}
-	l.Settle("me", []uint64{1, 2})
+	l.Settle("me", []uint64{1, 2}, l.StampOf("me"))
 	if left(l) != 95 || l.Held("me") != 3 || l.Pods() != 2 {
 		t.Errorf("writing down who got one changes nothing: left %d, held %d", left(l), l.Held("me"))
 	}
-	l.Settle("me", []uint64{1, 2})
+	l.Settle("me", []uint64{1, 2}, l.StampOf("me"))
 	if left(l) != 95 || l.Held("me") != 3 {
 		t.Errorf("nor does writing it twice: left %d, held %d", left(l), l.Held("me"))
 	}
@@ -92,13 +92,39 @@ func TestBlocks(t *testing.T) {
 	if len(l.Blocks) != 0 || left(l) != 88 {
 		t.Errorf("the block of one that died stays counted: left %d, blocks %v", left(l), l.Blocks)
 	}
-	l.Settle("dead", []uint64{7})
+	l.Settle("dead", []uint64{7}, l.StampOf("dead"))
 	if left(l) != 88 || l.Pods() != 2 {
 		t.Errorf("and is not counted twice when he is back: left %d", left(l))
 	}
 	l.Advance(after(10*time.Minute+Life+Skew+time.Second), time.Hour)
 	if left(l) != 100 {
 		t.Errorf("all windows are empty at last: left %d", left(l))
+	}
+}
+
+// A pod whose deletion one replica has let pass, and another one later from its block, counts from the later one on.
+func TestSettleAPodThatWasCountedEarlier(t *testing.T) {
+	rules := []Rule{{10 * time.Minute, 100}}
+	l := &Ledger{}
+	l.Advance(after(0), time.Hour)
+	l.Take(1, rules)
+	l.Advance(after(9*time.Minute), time.Hour)
+	l.Reserve("me", 5, rules)
+	stamp := l.StampOf("me")
+	l.Settle("me", []uint64{1}, stamp)
+	if at, counted := l.Find(1); !counted || at != stamp || l.Held("me") != 4 || l.Pods() != 1 {
+		t.Errorf("stamp %d, want that of the block %d; held %d, want 4; %d pods, want 1", at, stamp, l.Held("me"), l.Pods())
+	}
+	l.Advance(after(18*time.Minute), time.Hour)
+	if left := l.Left(l.Clock, rules); left != 95 {
+		t.Errorf("%d left within the window of the later deletion, want 95: the pod and what is left of the block", left)
+	}
+	// The answer to the write got lost, and the write had replaced the block: it must not shrink for what was of the former one.
+	l.Advance(after(18*time.Minute+time.Second), time.Hour)
+	l.Reserve("me", 7, rules)
+	l.Settle("me", []uint64{1}, stamp)
+	if l.Held("me") != 7 {
+		t.Errorf("held %d after the same pods were written down twice, want 7", l.Held("me"))
 	}
 }
 

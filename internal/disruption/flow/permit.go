@@ -95,23 +95,29 @@ func (l *Ledger) Give(hash uint64, stamp int64) bool {
 	return true
 }
 
-// Settle writes down which pods got permits of the holder's block. A block that is no longer there has become a sum: then
-// they are counted already. So is a pod that is there: this may be the second time, because the answer to the first write
-// got lost, and the block must not shrink twice.
-func (l *Ledger) Settle(holder string, spent []uint64) {
+// Settle writes down which pods got permits of the holder's block, which had this stamp then. A block that is no longer there
+// has become a sum: then they are counted already. So is a pod that is there with this stamp or a later one: this may be the
+// second time, because the answer to the first write got lost, and the block must not shrink twice. One that is there with an
+// older stamp was let go before, by another replica, and again now: it counts from now on.
+func (l *Ledger) Settle(holder string, spent []uint64, stamp int64) {
 	b := l.block(holder)
 	if b == nil {
 		return
 	}
 	for _, hash := range spent {
+		at := l.index(hash)
+		if at >= 0 && l.stamps[at] >= stamp {
+			continue
+		}
+		if at >= 0 && b.Stamp != stamp { // the first write has replaced the block: nothing of the new one was spent
+			l.put(hash, at, stamp)
+			continue
+		}
 		if b.N == 0 {
 			return
 		}
-		if l.index(hash) >= 0 {
-			continue
-		}
 		b.N--
-		l.put(hash, -1, b.Stamp)
+		l.put(hash, at, b.Stamp)
 	}
 }
 

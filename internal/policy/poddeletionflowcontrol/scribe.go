@@ -27,8 +27,9 @@ type work struct {
 	wishes  []*wish
 	notes   notes
 	spent   []uint64
-	reserve bool // set permits aside
-	over    bool // the block may no longer be spent
+	stamp   int64 // of the block that they are of
+	reserve bool  // set permits aside
+	over    bool  // the block may no longer be spent
 	begun   time.Time
 	sent    []attempt
 }
@@ -168,7 +169,7 @@ func (b *book) begin(t *terms) *work {
 	// What comes back comes first: nobody is denied for want of it.
 	slices.SortStableFunc(w.wishes, func(a, b *wish) int { return cmp.Compare(b.give, a.give) })
 	w.notes, b.notes = b.notes, notes{}
-	w.spent = slices.Clone(b.block.spent)
+	w.spent, w.stamp = slices.Clone(b.block.spent), b.block.stamp
 	b.block.writing = len(w.spent)
 	if w.over {
 		b.block.left = 0
@@ -277,7 +278,7 @@ func (b *book) apply(base *flow.Ledger, t *terms, w *work) (*attempt, bool) {
 	l.Advance(b.keeper.ledgerTime(b.keeper.now()), t.longest)
 	one := &attempt{grants: make([]flow.Grant, len(w.wishes)), size: -1, ledger: l}
 	changed := len(w.spent) > 0 || w.over || w.notes.denied > 0
-	l.Settle(me, w.spent)
+	l.Settle(me, w.spent, w.stamp)
 	if w.over {
 		one.size = l.Reserve(me, 0, t.rules) // before anybody is denied for want of it
 	}
