@@ -128,6 +128,28 @@ func TestSettleAPodThatWasCountedEarlier(t *testing.T) {
 	}
 }
 
+// A permit that two replicas have given for one pod stays when one of them gives it back.
+func TestGiveWhatAnotherReplicaReliesOn(t *testing.T) {
+	rules := []Rule{{10 * time.Minute, 100}}
+	for reason, rely := range map[string]func(l *Ledger){
+		"it was written again in the same millisecond": func(l *Ledger) { l.Take(1, rules) },
+		"it is of a block, too":                        func(l *Ledger) { l.Settle("me", []uint64{1}, l.StampOf("me")) },
+	} {
+		t.Run(reason, func(t *testing.T) {
+			l := &Ledger{}
+			l.Advance(after(0), time.Hour)
+			l.Reserve("me", 5, rules)
+			l.Advance(after(time.Second), time.Hour)
+			l.Take(1, rules)
+			stamp, _ := l.Find(1)
+			rely(l)
+			if l.Give(1, stamp) || l.Pods() != 1 {
+				t.Errorf("the pod is not counted any more: %d pods", l.Pods())
+			}
+		})
+	}
+}
+
 func TestReserveNearTheLimit(t *testing.T) {
 	rules := []Rule{{10 * time.Minute, 10}}
 	l := &Ledger{}

@@ -74,7 +74,8 @@ func (l *Ledger) put(hash uint64, at int, stamp int64) Grant {
 	grant := Fresh
 	if at >= 0 {
 		grant = Again
-		stamp = max(stamp, l.stamps[at])
+		// Later than it was, even in the same millisecond: whoever took the former one must not give it back any more.
+		stamp = max(stamp, l.stamps[at]+1)
 		l.hashes, l.stamps = slices.Delete(l.hashes, at, at+1), slices.Delete(l.stamps, at, at+1)
 	} else {
 		l.Admitted++
@@ -107,6 +108,9 @@ func (l *Ledger) Settle(holder string, spent []uint64, stamp int64) {
 	for _, hash := range spent {
 		at := l.index(hash)
 		if at >= 0 && l.stamps[at] >= stamp {
+			if l.stamps[at] > stamp { // of another replica, which might give it back otherwise
+				l.put(hash, at, stamp)
+			}
 			continue
 		}
 		if at >= 0 && b.Stamp != stamp { // the first write has replaced the block: nothing of the new one was spent
