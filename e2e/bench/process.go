@@ -31,14 +31,15 @@ type process struct {
 	err     error         // why, after ended
 }
 
-// startProcess runs a program with its output in a file, and calls line with each line of its standard output.
-func startProcess(name, log string, line func(string), path string, args ...string) (*process, error) {
+// startProcess runs a program with its output in a file, and calls line with each line of its standard output. env is added to
+// the benchmark's own environment.
+func startProcess(name, log string, line func(string), env []string, path string, args ...string) (*process, error) {
 	output, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
 	cmd := exec.Command(path, args...) //nolint:noctx // a program of ours; it is stopped by stop, gently
-	cmd.Stderr = output
+	cmd.Stderr, cmd.Env = output, append(os.Environ(), env...)
 	// A group of its own keeps Ctrl-C away from it; the benchmark stops what it started in the right order. If the
 	// benchmark itself is killed, the kernel tells the program to stop.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}

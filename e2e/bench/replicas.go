@@ -120,7 +120,7 @@ func (b *bench) launch(webhook, health, metrics string, more ...string) (*proces
 	if err != nil {
 		return nil, fmt.Errorf("read the webhook's address: %w", err)
 	}
-	operator, err := startProcess("operator", filepath.Join(b.dir, "operator.log"), func(string) {},
+	operator, err := startProcess("operator", filepath.Join(b.dir, "operator.log"), func(string) {}, nil,
 		filepath.Join(b.options.bin, "holdfast"), append([]string{
 			"operator", "--kubeconfig", b.identity, "--kube-api-qps", strconv.Itoa(qps), "--kube-api-burst", strconv.Itoa(burst),
 			"--webhook-bind", webhook, "--webhook-url-host", host, "--health-bind", health, "--metrics-bind", metrics,

@@ -51,7 +51,7 @@ func (r *results) markdown(failure error) string {
 	fmt.Fprintf(&text, "Written by `make bench` (`go run ./e2e/bench`): %d pods on %d simulated nodes, DaemonSets on %d, %s; updates may\n"+
 		"take %s away at a time. Each kind runs beside its native counterpart in one run on one cluster, with the operator as a\n"+
 		"process of its own, everything at %d requests a second with bursts of %d. The benchmark, the control plane, the simulated\n"+
-		"nodes and the operator share the machine.\n\n",
+		"nodes and the operator share the machine. The control plane runs with GOGC=200.\n\n",
 		o.pods, o.nodes, o.daemonNodes, repetitions(o.count), budget, qps, burst)
 	if o.rest > 0 {
 		fmt.Fprintf(&text, "Each part began after a rest of %s (`--rest`).\n\n", o.rest)

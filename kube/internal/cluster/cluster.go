@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -60,7 +59,6 @@ func Up(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	collectLess()
 	c := &Cluster{Options: o, dir: dir, parts: newParts()}
 	err = c.start(ctx)
 	if err == nil {
@@ -76,14 +74,6 @@ func Up(ctx context.Context, o Options) error {
 		fmt.Fprintf(o.Out, "stopped in %.1fs\n", time.Since(stopping).Seconds())
 	}
 	return err
-}
-
-// collectLess spends memory to save processor time, unless the user has set the garbage collector himself: a sixth of what a
-// busy control plane does at Go's default is to collect garbage, and its live objects are few beside what the machine has.
-func collectLess() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
-	}
 }
 
 func (c *Cluster) start(ctx context.Context) error {
