@@ -16,11 +16,12 @@ import (
 const fieldOwner = "holdfast-operator"
 
 // Ensured are objects that need no bundle, such as admission policies, kept as they should be: for an operator beside the
-// cluster, which no manifests came with.
-func Ensured(c client.Client, objects []client.Object) []Target {
+// cluster, which no manifests came with. What others may write into them, keep takes over from what there is into what is
+// wanted.
+func Ensured(c client.Client, objects []client.Object, keep func(have, want client.Object)) []Target {
 	targets := make([]Target, 0, len(objects))
 	for _, object := range objects {
-		targets = append(targets, &ensured{client: c, object: object})
+		targets = append(targets, &ensured{client: c, object: object, keep: keep})
 	}
 	return targets
 }
@@ -28,6 +29,7 @@ func Ensured(c client.Client, objects []client.Object) []Target {
 type ensured struct {
 	client client.Client
 	object client.Object
+	keep   func(have, want client.Object)
 }
 
 func (t *ensured) String() string {
@@ -40,16 +42,21 @@ func (t *ensured) Inject(ctx context.Context, _ []byte) (bool, error) {
 	if !ok {
 		return false, fmt.Errorf("%T is no object", t.object)
 	}
+	want, ok := t.object.DeepCopyObject().(client.Object)
+	if !ok {
+		return false, fmt.Errorf("%T is no object", t.object)
+	}
 	err := t.client.Get(ctx, client.ObjectKeyFromObject(t.object), have)
 	if err == nil {
-		if same, err := says(have, t.object); err != nil || same {
+		t.keep(have, want)
+		if same, err := says(have, want); err != nil || same {
 			return false, err
 		}
 	}
 	if client.IgnoreNotFound(err) != nil {
 		return false, fmt.Errorf("read it: %w", err)
 	}
-	body, err := json.Marshal(t.object)
+	body, err := json.Marshal(want)
 	if err != nil {
 		return false, fmt.Errorf("encode it: %w", err)
 	}

@@ -39,12 +39,19 @@ func TestEnsured(t *testing.T) {
 					Rule:       admissionregistrationv1.Rule{APIGroups: []string{"none"}, APIVersions: []string{"*"}, Resources: []string{"things"}},
 				}}},
 			},
+			Variables:   []admissionregistrationv1.Variable{{Name: "others", Expression: "false"}},
 			Validations: []admissionregistrationv1.Validation{{Expression: expression}},
 		},
 	}
 	policy.SetGroupVersionKind(admissionregistrationv1.SchemeGroupVersion.WithKind("ValidatingAdmissionPolicy"))
 	t.Cleanup(func() { _ = env.Client.Delete(context.WithoutCancel(t.Context()), policy.DeepCopy()) })
-	target := admission.Ensured(c, []client.Object{policy})[0]
+	target := admission.Ensured(c, []client.Object{policy}, func(have, want client.Object) {
+		from, is := have.(*admissionregistrationv1.ValidatingAdmissionPolicy)
+		to, should := want.(*admissionregistrationv1.ValidatingAdmissionPolicy)
+		if is && should {
+			to.Spec.Variables = from.Spec.Variables
+		}
+	})[0]
 	stored := &admissionregistrationv1.ValidatingAdmissionPolicy{}
 	for _, step := range []struct {
 		name   string
@@ -53,6 +60,7 @@ func TestEnsured(t *testing.T) {
 	}{
 		{name: "it is not there", writes: 1},
 		{name: "it is as it should be"},
+		{name: "what others may write", change: func() { stored.Spec.Variables[0].Expression = "true" }},
 		{name: "somebody has weakened an expression", change: func() { stored.Spec.Validations[0].Expression += " || true" }, writes: 1},
 		{name: "somebody has taken a label away", change: func() { stored.Labels = nil }, writes: 1},
 		{name: "somebody has let it fail open", change: func() { stored.Spec.FailurePolicy = ptr.To(admissionregistrationv1.Ignore) }, writes: 1},
@@ -80,5 +88,8 @@ func TestEnsured(t *testing.T) {
 		if got := stored.Spec.Validations[0].Expression; got != expression || *stored.Spec.FailurePolicy != admissionregistrationv1.Fail || stored.Labels["ours"] != "yes" {
 			t.Errorf("%s: it is %+v", step.name, stored)
 		}
+	}
+	if got := stored.Spec.Variables[0].Expression; got != "true" {
+		t.Errorf("what others wrote became %q", got)
 	}
 }

@@ -57,7 +57,7 @@ func newGuarded(t *testing.T) *guarded {
 func (g *guarded) away(t *testing.T) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	for _, object := range operator.Policies(g.system) {
+	for _, object := range operator.Policies() {
 		if err := client.IgnoreNotFound(g.Client.Delete(ctx, object)); err != nil {
 			t.Error(err)
 		}
@@ -188,7 +188,7 @@ func TestAllReplicasGone(t *testing.T) {
 	}
 	await(t, 30*time.Second, "admission policies", func() bool {
 		err := g.Client.Delete(t.Context(), kept.DeepCopy(), client.DryRunAll)
-		return err != nil && strings.Contains(err.Error(), "ValidatingAdmissionPolicy")
+		return err != nil && strings.Contains(err.Error(), "ValidatingAdmissionPolicy") && strings.Contains(err.Error(), "forbidden by ResourcesProtectionDeletion")
 	})
 	if err := g.operator.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 
 	"github.com/holdfast-io/holdfast/api"
 	"github.com/holdfast-io/holdfast/internal/admission"
+	"github.com/holdfast-io/holdfast/internal/policy/cascade"
 )
 
 const (
@@ -102,7 +103,7 @@ func (p *process) keeper(deps Deps, elected <-chan struct{}) (*admission.Keeper,
 		}
 		endpoint.Host = net.JoinHostPort(host, port)
 		targets = slices.Concat(admission.Registered(c, ConfigurationName, hooksOf(p.on, deps), endpoint),
-			admission.Ensured(c, policiesOf(p.on, p.opts.SystemNamespace)))
+			admission.Ensured(c, policiesOf(p.on), cascade.KeepOpen))
 	}
 	for _, room := range p.on {
 		for _, crd := range room.CRDs {

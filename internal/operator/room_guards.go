@@ -46,8 +46,9 @@ func (p *process) guards(d *Deps, recorder record.EventRecorder) error {
 	if err != nil {
 		return fmt.Errorf("make the client of the deletion protection: %w", err)
 	}
+	door := &cascade.Door{Client: d.Client, Live: d.Live}
 	glass := breakglass.New(breakglass.Deps{
-		Client: d.Client, Live: d.Live, Clock: d.Clock, SystemNamespace: d.SystemNamespace, Recorder: recorder, Metrics: uses,
+		Client: d.Client, Live: d.Live, Clock: d.Clock, Tell: door.Open, Recorder: recorder, Metrics: uses,
 	})
 	journal := policy.NewJournal(policy.NewStore(d.Client, d.SystemNamespace), figures, d.Clock, d.Log.WithName("guards"),
 		p.replica(), glass.Used, policy.Denials(recorder))
@@ -126,9 +127,7 @@ func cascades() Room {
 			}
 			return keeper.Hooks()
 		},
-		Policies: func(systemNamespace string) []client.Object {
-			return cascade.Policies(systemNamespace, breakglass.ConfigName)
-		},
+		Policies: cascade.Policies,
 	}
 }
 
@@ -150,20 +149,20 @@ func breakGlass() Room {
 
 // Policies are what the API server enforces by itself for the parts, so that it holds while no operator answers; nil names:
 // of all.
-func Policies(systemNamespace string, parts ...string) []client.Object {
+func Policies(parts ...string) []client.Object {
 	opts := Options{Enable: parts}
 	on, _, err := opts.parts(Rooms())
 	if err != nil {
 		return nil
 	}
-	return policiesOf(on, systemNamespace)
+	return policiesOf(on)
 }
 
-func policiesOf(rooms []Room, systemNamespace string) []client.Object {
+func policiesOf(rooms []Room) []client.Object {
 	var out []client.Object
 	for _, room := range rooms {
 		if room.Policies != nil {
-			out = append(out, room.Policies(systemNamespace)...)
+			out = append(out, room.Policies()...)
 		}
 	}
 	return out

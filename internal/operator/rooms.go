@@ -76,7 +76,7 @@ type Room struct {
 	// Guard of pods that the part is, asked in the order of the rooms; nil: it is none.
 	Guard func(d Deps) disruption.Guard
 	// Policies are admission policies that hold while the operator is away; nil: none.
-	Policies func(systemNamespace string) []client.Object
+	Policies func() []client.Object
 }
 
 // Rooms is the one list of what the operator does. Whoever adds a kind adds it here.

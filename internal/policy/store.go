@@ -33,6 +33,8 @@ const (
 	conflictPause = 20 * time.Millisecond
 )
 
+// +kubebuilder:rbac:groups="",namespace=holdfast-system,resources=configmaps,verbs=get;create;update
+
 // Store keeps the latest decisions of all replicas in a ring of ConfigMaps: the page with the highest sequence is written
 // on; when it is full, the oldest page becomes the newest.
 type Store struct {

@@ -67,11 +67,11 @@ func removePolicies(ctx context.Context, c client.Client, o Options, w io.Writer
 		return nil
 	}
 	wanted := map[string]bool{}
-	for _, object := range operator.Policies(o.SystemNamespace, o.Parts...) {
+	for _, object := range operator.Policies(o.Parts...) {
 		wanted[object.GetName()] = true
 	}
 	r := &remover{client: c, dryRun: o.DryRun, out: w}
-	for _, object := range operator.Policies(o.SystemNamespace) {
+	for _, object := range operator.Policies() {
 		if wanted[object.GetName()] {
 			continue
 		}

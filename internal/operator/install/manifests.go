@@ -72,7 +72,7 @@ func Manifests(o Options) ([]Manifest, error) {
 	add(stepCRDs, definitions...)
 	add(stepRBAC, access...)
 	add(stepOperator, secret(o), lease(o), service(o), budget(o), deployment(o))
-	add(stepPolicies, policies(o)...)
+	add(stepPolicies, operator.Policies(o.Parts...)...)
 	if config := admission.Mutating(operator.ConfigurationName, hooks, endpoint(o), nil); len(config.Webhooks) > 0 {
 		add(stepWebhooks, config)
 	}

@@ -272,7 +272,7 @@ func named(t *testing.T) map[string]string {
 		"/status": "Status()", "/resize": `"resize"`, "/finalizers": "BlockOwnerDeletion", "/scale": "Scale",
 		"events": "EventSinkImpl", "leases": "LeaseLock", "secrets": "corev1.Secret", "configmaps": "corev1.ConfigMap",
 		"customresourcedefinitions": "CustomResourceDefinition", "mutatingwebhookconfigurations": "MutatingWebhookConfiguration",
-		"validatingwebhookconfigurations": "ValidatingWebhookConfiguration", "storageclasses": "StorageClass",
+		"validatingwebhookconfigurations": "ValidatingWebhookConfiguration", "validatingadmissionpolicies": "ValidatingAdmissionPolicy", "storageclasses": "StorageClass",
 		"pods": "corev1.Pod", "persistentvolumeclaims": "PersistentVolumeClaim", "controllerrevisions": "ControllerRevision",
 		"deployments": "Deployment", "replicasets": "ReplicaSet", "jobs": "batchv1.Job", "nodes": "corev1.Node",
 		"namespaces": "corev1.Namespace", "poddisruptionbudgets": "PodDisruptionBudget", "endpoints": "Endpoints",

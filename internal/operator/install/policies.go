@@ -3,28 +3,12 @@ package install
 import (
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/holdfast-io/holdfast/internal/operator"
-	"github.com/holdfast-io/holdfast/internal/policy/breakglass"
 	"github.com/holdfast-io/holdfast/internal/policy/cascade"
 )
-
-// policies are what the API server enforces by itself, and the ConfigMap that tells it who is let through: nobody yet. The
-// operator fills it, and an upgrade leaves what it holds.
-func policies(o Options) []client.Object {
-	all := operator.Policies(o.SystemNamespace, o.Parts...)
-	if len(all) == 0 {
-		return nil
-	}
-	return append([]client.Object{&corev1.ConfigMap{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: o.SystemNamespace, Name: breakglass.ConfigName},
-	}}, all...)
-}
 
 // protectionRole lets the deletion protection ask whether any object of a definition is left. It cannot know the kinds of
 // others beforehand, and the right to list whatever there is would be one to read every Secret. So the role is the sum of

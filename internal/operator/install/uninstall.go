@@ -52,7 +52,7 @@ func Remove(ctx context.Context, c client.Client, o RemoveOptions, w io.Writer) 
 			"Leave --delete-crds out to keep them, or give --delete-objects as well", left)
 	}
 	r := &remover{client: c, dryRun: o.DryRun, out: w}
-	if err := r.removeHooks(ctx, o.SystemNamespace); err != nil {
+	if err := r.removeHooks(ctx); err != nil {
 		return err
 	}
 	if o.DeleteObjects {
@@ -182,8 +182,8 @@ func (r *remover) remove(ctx context.Context, object client.Object) error {
 }
 
 // removeHooks takes away what stands between users and the API server.
-func (r *remover) removeHooks(ctx context.Context, systemNamespace string) error {
-	for _, object := range operator.Policies(systemNamespace) {
+func (r *remover) removeHooks(ctx context.Context) error {
+	for _, object := range operator.Policies() {
 		if err := r.remove(ctx, object); err != nil {
 			return err
 		}

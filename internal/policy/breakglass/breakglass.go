@@ -35,8 +35,8 @@ type Deps struct {
 	// Live reads from the API server.
 	Live  client.Reader
 	Clock clock.PassiveClock
-	// SystemNamespace holds the ConfigMap that admission policies read.
-	SystemNamespace string
+	// Tell leaves these users and groups to the webhook, and nobody else, in what the API server enforces by itself.
+	Tell func(ctx context.Context, users, groups []string) error
 	// Recorder tells of uses; nil: they are not told by events.
 	Recorder record.EventRecorder
 	// Metrics count uses; nil: they are not counted.
@@ -71,7 +71,6 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 
 // +kubebuilder:rbac:groups=policy.kruise.io,resources=breakglasses,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups=policy.kruise.io,resources=breakglasses/status,verbs=patch;update
-// +kubebuilder:rbac:groups="",namespace=holdfast-system,resources=configmaps,verbs=get;create;update
 
 // Keeper knows what is open, keeps the status of each BreakGlass, and tells the admission policies.
 type Keeper struct {

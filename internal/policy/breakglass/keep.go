@@ -3,7 +3,6 @@ package breakglass
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,10 +24,6 @@ const (
 	publishInterval = 10 * time.Second
 	// Retention is how long an expired BreakGlass can still be looked at.
 	Retention = 7 * 24 * time.Hour
-	// ConfigName is the ConfigMap that tells admission policies whom a BreakGlass may let through.
-	ConfigName = "holdfast-break-glass"
-	// ConfigKey holds one line for each of them, each with a line break before and behind it.
-	ConfigKey = "subjects"
 )
 
 // Reconcile keeps the condition of a BreakGlass, and deletes it when it has been expired for long.
@@ -132,27 +127,12 @@ func (k *Keeper) publish(ctx context.Context, now time.Time) error {
 	if k.deps.Metrics != nil {
 		k.deps.Metrics.active.Set(float64(count))
 	}
-	want := map[string]string{ConfigKey: subjects(list.Items, now)}
-	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: k.deps.SystemNamespace, Name: ConfigName}}
-	err := k.deps.Live.Get(ctx, client.ObjectKeyFromObject(config), config)
-	switch {
-	case apierrors.IsNotFound(err):
-		config.Labels = map[string]string{"app.kubernetes.io/managed-by": "holdfast", "app.kubernetes.io/name": "holdfast"}
-		config.Data = want
-		err = k.deps.Client.Create(ctx, config)
-	case err == nil && !maps.Equal(config.Data, want):
-		config.Data = want
-		err = k.deps.Client.Update(ctx, config)
-	}
-	if err != nil {
-		return fmt.Errorf("tell the admission policies who is let through, in ConfigMap %s/%s: %w", config.Namespace, config.Name, err)
-	}
-	return nil
+	users, groups := subjects(list.Items, now)
+	return k.deps.Tell(ctx, users, groups)
 }
 
-// subjects are those whom active BreakGlasses let through the deletion protection, one on each line.
-func subjects(glasses []v1alpha1.BreakGlass, now time.Time) string {
-	var lines []string
+// subjects are those whom active BreakGlasses let through the deletion protection.
+func subjects(glasses []v1alpha1.BreakGlass, now time.Time) (users, groups []string) {
 	for i := range glasses {
 		glass := &glasses[i]
 		if !active(glass, now) || !slices.Contains(glass.Spec.Guards, v1alpha1.OpensDeletionProtection) {
@@ -161,20 +141,15 @@ func subjects(glasses []v1alpha1.BreakGlass, now time.Time) string {
 		for _, s := range glass.Spec.Subjects {
 			switch s.Kind {
 			case v1alpha1.SubjectGroup:
-				lines = append(lines, "Group:"+s.Name)
+				groups = append(groups, s.Name)
 			case v1alpha1.SubjectServiceAccount:
-				lines = append(lines, "User:"+username(s))
+				users = append(users, username(s))
 			case v1alpha1.SubjectUser:
-				lines = append(lines, "User:"+s.Name)
+				users = append(users, s.Name)
 			}
 		}
 	}
-	slices.Sort(lines)
-	lines = slices.Compact(lines)
-	if len(lines) == 0 {
-		return "\n"
-	}
-	return "\n" + strings.Join(lines, "\n") + "\n"
+	return users, groups
 }
 
 func isConflict(err error) bool { return apierrors.IsConflict(err) }

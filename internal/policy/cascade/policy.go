@@ -11,9 +11,9 @@ import (
 )
 
 // Policies are what the API server enforces by itself, so that it holds while no operator answers: that nothing labelled
-// Always goes, that no workload goes while it has replicas, and that no label says what nobody understands. The ConfigMap
-// named config, in namespace, tells whom to leave to the webhook: those whom a break-glass lets through.
-func Policies(namespace, config string) []client.Object {
+// Always goes, that no workload goes while it has replicas, and that no label says what nobody understands. They let nobody
+// through until a Door says whom to leave to the webhook.
+func Policies() []client.Object {
 	var out []client.Object
 	add := func(policy *admissionregistrationv1.ValidatingAdmissionPolicy) {
 		binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
@@ -24,20 +24,13 @@ func Policies(namespace, config string) []client.Object {
 			},
 		}
 		binding.SetGroupVersionKind(admissionregistrationv1.SchemeGroupVersion.WithKind("ValidatingAdmissionPolicyBinding"))
-		if policy.Spec.ParamKind != nil {
-			binding.Spec.ParamRef = &admissionregistrationv1.ParamRef{
-				Namespace: namespace, Name: config,
-				// Without it nobody is let through.
-				ParameterNotFoundAction: ptr.To(admissionregistrationv1.DenyAction),
-			}
-		}
 		policy.SetGroupVersionKind(admissionregistrationv1.SchemeGroupVersion.WithKind("ValidatingAdmissionPolicy"))
 		policy.Spec.FailurePolicy = ptr.To(admissionregistrationv1.Fail)
 		out = append(out, policy, binding)
 	}
-	add(deletions("holdfast-delete-protection", LabelProtection, label(LabelProtection)))
+	add(deletions(protectionPolicy, LabelProtection, label(LabelProtection)))
 	older := label(LabelCascading)
-	add(deletions("holdfast-disable-cascading-deletion", LabelCascading,
+	add(deletions(cascadingPolicy, LabelCascading,
 		fmt.Sprintf(`%s == "true" ? "Cascading" : (%s == "false" ? "off" : %s)`, older, older, older)))
 	add(labelling("holdfast-delete-protection-label", LabelProtection,
 		fmt.Sprintf(`%s in ["Always", "Cascading"]`, newLabel(LabelProtection)),
@@ -53,11 +46,6 @@ func Policies(namespace, config string) []client.Object {
 func label(name string) string    { return fmt.Sprintf("oldObject.metadata.labels[%q]", name) }
 func newLabel(name string) string { return fmt.Sprintf("object.metadata.labels[%q]", name) }
 
-// open tells whether a break-glass names the user; the webhook knows what exactly it opens.
-const open = `has(params.data) && "subjects" in params.data && (` +
-	`params.data["subjects"].contains("\nUser:" + request.userInfo.username + "\n") || ` +
-	`(has(request.userInfo.groups) && request.userInfo.groups.exists(g, params.data["subjects"].contains("\nGroup:" + g + "\n"))))`
-
 // deletions is the policy of one label. value is the CEL that reads what it asks for.
 func deletions(name, labelName, value string) *admissionregistrationv1.ValidatingAdmissionPolicy {
 	out := fmt.Sprintf(`" or take the label away: kubectl label " + request.resource.resource + " " + oldObject.metadata.name + `+
@@ -66,14 +54,13 @@ func deletions(name, labelName, value string) *admissionregistrationv1.Validatin
 	return &admissionregistrationv1.ValidatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
-			ParamKind:        &admissionregistrationv1.ParamKind{APIVersion: "v1", Kind: "ConfigMap"},
 			MatchConstraints: match(has(labelName), rules(admissionregistrationv1.Delete)),
 			MatchConditions: []admissionregistrationv1.MatchCondition{
 				{Name: "not-terminating", Expression: "!has(oldObject.metadata.deletionTimestamp)"},
 			},
 			Variables: []admissionregistrationv1.Variable{
 				{Name: "value", Expression: value},
-				{Name: "open", Expression: open},
+				{Name: openVariable, Expression: opened(nil, nil)},
 				{
 					Name:       "replicas",
 					Expression: `has(oldObject.spec) && has(oldObject.spec.replicas) ? int(oldObject.spec.replicas) : 0`,

@@ -21,25 +21,31 @@ import (
 func TestPolicies(t *testing.T) {
 	env := testkit.APIServer(t)
 	k := &kit{Env: env, ns: env.Namespace(t)}
-	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: k.ns, Name: "open"}}
-	for _, object := range cascade.Policies(k.ns, config.Name) {
-		k.create(t, object)
-		t.Cleanup(func() {
-			if err := k.Client.Delete(context.WithoutCancel(t.Context()), object); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	k.create(t, config)
 	probe := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: k.ns, Name: "probe", Labels: labelled(newLabel, "Always")},
 		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}},
 	}
 	k.create(t, probe)
-	testkit.Eventually(t, 20*time.Second, "the policies hold", yes(func() (bool, string) {
-		err := k.Client.Delete(t.Context(), probe, client.DryRunAll)
-		return err != nil && strings.Contains(err.Error(), "Keep it"), fmt.Sprint(err)
+	t.Cleanup(func() {
+		for _, object := range cascade.Policies() {
+			if err := k.Client.Delete(context.WithoutCancel(t.Context()), object); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	k.install(t, probe)
+	k.openings(t)
+	// Taken away for long enough to be forgotten, and put there again, they are as good as new.
+	for _, object := range cascade.Policies() {
+		if err := k.Client.Delete(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testkit.Eventually(t, 20*time.Second, "the policies are forgotten", yes(func() (bool, string) {
+		return k.Client.Delete(t.Context(), probe, client.DryRunAll) == nil, "they still hold"
 	}))
+	k.install(t, probe)
+	k.openings(t)
 	for _, test := range []struct {
 		reason string
 		object client.Object
@@ -71,7 +77,18 @@ func TestPolicies(t *testing.T) {
 		}
 	}
 	k.labels(t)
-	k.openings(t, config)
+}
+
+// install puts the policies there and waits until the API server has read them.
+func (k *kit) install(t *testing.T, probe client.Object) {
+	t.Helper()
+	for _, object := range cascade.Policies() {
+		k.create(t, object)
+	}
+	testkit.Eventually(t, 20*time.Second, "the policies hold", yes(func() (bool, string) {
+		err := k.Client.Delete(t.Context(), probe, client.DryRunAll)
+		return err != nil && strings.Contains(err.Error(), "Keep it"), fmt.Sprint(err)
+	}))
 }
 
 // labels must mean something when they are set; those that are there already stay changeable.
@@ -104,11 +121,13 @@ func (k *kit) labels(t *testing.T) {
 	}
 }
 
-// openings are left to the webhook, for the users that the ConfigMap names; without the ConfigMap nobody is let through.
-func (k *kit) openings(t *testing.T, config *corev1.ConfigMap) {
+// openings are left to the webhook, for the users that are named; while nobody is, nobody is let through.
+func (k *kit) openings(t *testing.T) {
 	t.Helper()
-	kept := k.deployment("opened", 2, labelled(newLabel, "Always"))
+	kept := k.deployment("", 2, labelled(newLabel, "Always"))
+	kept.GenerateName = "opened-"
 	k.create(t, kept)
+	door := &cascade.Door{Client: k.Client, Live: k.Client}
 	as := func(user string, groups ...string) error {
 		impersonated := rest.CopyConfig(k.Config)
 		impersonated.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: append(groups, "system:masters")}
@@ -118,8 +137,10 @@ func (k *kit) openings(t *testing.T, config *corev1.ConfigMap) {
 		}
 		return c.Delete(t.Context(), kept.DeepCopy(), client.DryRunAll)
 	}
-	config.Data = map[string]string{"subjects": "\nGroup:on-call\nUser:alice\n"}
-	if err := k.Client.Update(t.Context(), config); err != nil {
+	if err := as("alice"); !apierrors.IsForbidden(err) {
+		t.Errorf("before anybody is named: %v", err)
+	}
+	if err := door.Open(t.Context(), []string{"bob \"the\\ b\"", "alice"}, []string{"on-call"}); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, 20*time.Second, "alice is left to the webhook", yes(func() (bool, string) {
@@ -129,15 +150,18 @@ func (k *kit) openings(t *testing.T, config *corev1.ConfigMap) {
 	if err := as("carol", "on-call"); err != nil {
 		t.Errorf("a member of the group: %v", err)
 	}
+	if err := as("bob \"the\\ b\""); err != nil {
+		t.Errorf("a user whose name needs escapes: %v", err)
+	}
 	for _, user := range []string{"bob", "lice", "alic", "on-call"} {
 		if err := as(user); !apierrors.IsForbidden(err) {
 			t.Errorf("%s is named nowhere: %v", user, err)
 		}
 	}
-	if err := k.Client.Delete(t.Context(), config); err != nil {
+	if err := door.Open(t.Context(), nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, 20*time.Second, "nobody is let through without the ConfigMap", yes(func() (bool, string) {
+	testkit.Eventually(t, 20*time.Second, "nobody is let through any more", yes(func() (bool, string) {
 		err := as("alice")
 		return err != nil, "alice is let through"
 	}))
