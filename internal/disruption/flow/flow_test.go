@@ -335,3 +335,15 @@ func BenchmarkTake(b *testing.B) {
 		l.Take(uint64(i%1000), rules)
 	}
 }
+
+// Whatever became of a block, a pod that was let go is counted.
+func TestSettleMoreThanTheBlockHas(t *testing.T) {
+	rules := []Rule{{10 * time.Minute, 100}}
+	l := &Ledger{}
+	l.Advance(after(0), time.Hour)
+	l.Reserve("me", 1, rules)
+	l.Settle("me", []uint64{1, 2}, l.StampOf("me"))
+	if n := l.Count(l.Clock, 10*time.Minute); n != 2 {
+		t.Errorf("%d are counted of 2", n)
+	}
+}

@@ -117,10 +117,7 @@ func (l *Ledger) Settle(holder string, spent []uint64, stamp int64) {
 			l.put(hash, at, stamp)
 			continue
 		}
-		if b.N == 0 {
-			return
-		}
-		b.N--
+		b.N = max(b.N-1, 0) // it is counted, whatever became of the block
 		l.put(hash, at, b.Stamp)
 	}
 }

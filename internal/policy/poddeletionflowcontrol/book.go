@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,9 +93,10 @@ type block struct {
 	until time.Time
 	// generation of the policy under which it was set aside.
 	generation int64
-	// spent are pods that got one and are not written down yet; the first writing of them are being so now.
-	spent   []uint64
-	writing int
+	// spent are pods that got one and are not known to be written down yet, each once. The first writing of them are being so
+	// now; the first sent of them may be, by a write that nobody heard of.
+	spent         []uint64
+	writing, sent int
 }
 
 // book answers for one policy on this replica. What it hands out is counted in the ledger before.
@@ -156,7 +158,7 @@ func (b *book) check(a ask) (answer, bool) {
 	if a.force {
 		return b.usage(t, now), true
 	}
-	if p := b.mine[a.hash]; p != nil && now.Before(p.until) {
+	if p := b.mine[a.hash]; p.good(now) {
 		return answer{Allowed: true, Reason: ReasonAdmitted, Stamp: p.stamp}, true
 	}
 	return b.denied(a, t, now)
@@ -186,7 +188,7 @@ func (b *book) fromMemory(a ask) (ans answer, decided, near bool) {
 	t, now := b.terms.Load(), b.keeper.now()
 	b.demand = now
 	near = b.keeper.owner.near(now)
-	if p := b.mine[a.hash]; p != nil && now.Before(p.until) {
+	if p := b.mine[a.hash]; p.good(now) {
 		p.takes++
 		return answer{Allowed: true, Reason: ReasonAdmitted, Stamp: p.stamp}, true, near
 	}
@@ -196,18 +198,33 @@ func (b *book) fromMemory(a ask) (ans answer, decided, near bool) {
 	if b.view == nil || !b.hasPermit(t, now) {
 		return answer{}, false, near
 	}
-	if _, counted := b.view.Find(a.hash); counted {
+	if _, counted := b.view.Find(a.hash); counted || slices.Contains(b.block.spent, a.hash) {
 		return answer{}, false, near // its permit moves, instead of a second one being spent
 	}
 	b.block.left--
 	b.block.spent = append(b.block.spent, a.hash)
-	b.mine[a.hash] = &permit{stamp: b.block.stamp, until: b.block.until, takes: 1, fresh: true}
+	b.own(a.hash, permit{stamp: b.block.stamp, until: b.block.until, fresh: true})
 	if b.block.left*2 <= b.block.size {
 		b.stir()
 	}
 	ans = b.usage(t, now)
 	ans.Reason, ans.Stamp, ans.Fresh = ReasonAdmitted, b.block.stamp, true // what is full now was not before this one
 	return ans, true, near
+}
+
+// good tells whether it may be handed out again.
+func (p *permit) good(now time.Time) bool {
+	return p != nil && p.stamp != 0 && now.Before(p.until) // 0: of one that passes anyway, and is not written yet
+}
+
+// own remembers a permit that one more request relies on, beside those that rely on a former one of the pod: none of them can
+// give it back alone.
+func (b *book) own(hash uint64, p permit) {
+	p.takes = 1
+	if former := b.mine[hash]; former != nil {
+		p.takes += former.takes
+	}
+	b.mine[hash] = &p
 }
 
 // hasPermit tells whether the block has a permit to hand out. One of an older spec has not: it may have allowed more.
@@ -324,11 +341,11 @@ func (b *book) write(ctx context.Context, w *wish) (answer, error) {
 	}
 }
 
-// release gives a permit back, once nobody relies on it.
-func (b *book) release(ctx context.Context, hash uint64) {
+// release gives a permit back, once nobody relies on it. Whoever got it from here names its stamp; 0: the one of now.
+func (b *book) release(ctx context.Context, hash uint64, stamp int64) {
 	b.mu.Lock()
 	p := b.mine[hash]
-	if p == nil || p.takes == 0 {
+	if p == nil || p.takes == 0 || stamp != 0 && stamp != p.stamp {
 		b.mu.Unlock()
 		return
 	}
@@ -340,16 +357,14 @@ func (b *book) release(ctx context.Context, hash uint64) {
 	delete(b.mine, hash)
 	if p.there {
 		b.mu.Unlock()
-		b.giveThere(ctx, hash)
+		b.giveThere(ctx, hash, p.stamp)
 		return
 	}
-	for i := b.block.writing; i < len(b.block.spent); i++ {
-		if b.block.spent[i] == hash {
-			b.block.spent = append(b.block.spent[:i], b.block.spent[i+1:]...)
-			b.block.left++
-			b.mu.Unlock()
-			return
-		}
+	if i := slices.Index(b.block.spent, hash); i >= b.block.sent { // the ledger has not got its name
+		b.block.spent = slices.Delete(b.block.spent, i, i+1)
+		b.block.left++
+		b.mu.Unlock()
+		return
 	}
 	if len(b.queue) < maxQueue {
 		b.queue = append(b.queue, &wish{ask: ask{hash: hash}, give: p.stamp})

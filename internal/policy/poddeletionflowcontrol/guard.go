@@ -71,7 +71,7 @@ func (k *Keeper) Take(ctx context.Context, r disruption.Request) (disruption.Ver
 		name := q.book.terms.Load().name
 		if err != nil || !ans.Allowed {
 			for _, taken := range questions[:i] {
-				taken.book.release(ctx, taken.ask.hash)
+				taken.book.release(ctx, taken.ask.hash, 0)
 			}
 		}
 		if err != nil {
@@ -102,7 +102,7 @@ func (k *Keeper) Release(ctx context.Context, r disruption.Request) {
 		return // the permits stay counted
 	}
 	for _, q := range questions {
-		q.book.release(ctx, q.ask.hash)
+		q.book.release(ctx, q.ask.hash, 0)
 	}
 }
 

@@ -81,8 +81,10 @@ type Keeper struct {
 	store     Store
 	asked     *admission.Asked
 	owner     owner
-	offset    atomic.Int64 // by which our clock is behind the API server's
-	measured  time.Time    // when that was; for the campaign alone
+	patience  time.Duration // with the preferred replica
+	epoch     time.Time     // when we began
+	offset    atomic.Int64  // by which our clock is behind the API server's
+	measured  time.Time     // when that was; for the campaign alone
 	served    atomic.Int32
 	known     chan struct{} // closed when served is known
 
@@ -112,17 +114,19 @@ func New(d Deps) *Keeper {
 	k := &Keeper{
 		client: d.Client, admission: d.Admission, informers: d.Informers, clock: d.Clock, log: d.Log, metrics: d.Metrics,
 		system: d.SystemNamespace, identity: strings.TrimPrefix(d.Identity+"_"+uuid.NewString()[:8], "_"),
-		address: d.Address, caller: d.Caller, store: d.Store, asked: d.Asked,
+		address: d.Address, caller: d.Caller, store: d.Store, asked: d.Asked, patience: peerLimit,
 		books: map[string]*book{}, born: make(chan struct{}, 1), called: make(chan struct{}, 1), known: make(chan struct{}),
 	}
+	k.epoch = k.clock.Now()
 	if k.store == nil {
 		k.store = &ledgers{client: d.Admission}
 	}
 	return k
 }
 
-// now is our own time, by which we keep deadlines.
-func (k *Keeper) now() time.Time { return k.clock.Now() }
+// now is our own time, by which we keep deadlines: that of the start and what has elapsed since, so that a clock that is set
+// meanwhile frees no window.
+func (k *Keeper) now() time.Time { return k.epoch.Add(k.clock.Since(k.epoch)) }
 
 // ledgerTime is a time of ours as it is written down: as the API server would have it, where our own clock is wrong.
 func (k *Keeper) ledgerTime(now time.Time) time.Time { return now.Add(time.Duration(k.offset.Load())) }

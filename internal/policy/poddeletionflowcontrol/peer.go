@@ -28,9 +28,11 @@ type Caller interface {
 type peerAsk struct {
 	Policy string `json:"policy"`
 	// UID of the policy: the answer of another one of that name would mean nothing.
-	UID  string `json:"uid"`
-	Pod  uint64 `json:"pod"`
-	Give bool   `json:"give,omitempty"`
+	UID string `json:"uid"`
+	Pod uint64 `json:"pod"`
+	// Give is the stamp of a permit that comes back: the replica that is preferred by now may have given the pod another one,
+	// which somebody else relies on.
+	Give int64 `json:"give,omitempty"`
 }
 
 var errUnknownPolicy = errors.New("this replica does not know that policy")
@@ -48,20 +50,15 @@ func (b *book) forward(ctx context.Context, a ask) (answer, bool) {
 	if ans.Allowed {
 		b.mu.Lock()
 		b.prune(k.now()) // a replica that only asks another one never writes
-		takes := 1
-		if p := b.mine[a.hash]; p != nil && p.there {
-			takes += p.takes
-		}
-		b.mine[a.hash] = &permit{stamp: ans.Stamp, takes: takes, fresh: ans.Fresh, there: true}
-		b.mine[a.hash].until = k.now()
+		b.own(a.hash, permit{stamp: ans.Stamp, until: k.now(), fresh: ans.Fresh, there: true})
 		b.mu.Unlock()
 	}
 	return ans, true
 }
 
 // giveThere gives a permit back to the replica that gave it. Should it not hear, the permit stays counted.
-func (b *book) giveThere(ctx context.Context, hash uint64) {
-	_, err := b.call(ctx, peerAsk{Policy: b.terms.Load().name, UID: b.terms.Load().uid, Pod: hash, Give: true})
+func (b *book) giveThere(ctx context.Context, hash uint64, stamp int64) {
+	_, err := b.call(ctx, peerAsk{Policy: b.terms.Load().name, UID: b.terms.Load().uid, Pod: hash, Give: stamp})
 	if err != nil {
 		b.keeper.metrics.forwardFailed(b.terms.Load().name)
 	}
@@ -77,7 +74,7 @@ func (b *book) call(ctx context.Context, q peerAsk) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("encode a question: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, peerLimit)
+	ctx, cancel := context.WithTimeout(ctx, k.patience)
 	defer cancel()
 	raw, err := k.caller.Call(ctx, address, PeerPath, body)
 	if err != nil {
@@ -101,8 +98,8 @@ func (k *Keeper) Answer(ctx context.Context, body []byte) ([]byte, error) {
 		return nil, errUnknownPolicy
 	}
 	ans := answer{}
-	if q.Give {
-		b.release(ctx, q.Pod)
+	if q.Give != 0 {
+		b.release(ctx, q.Pod, q.Give)
 	} else {
 		var err error
 		if ans, err = b.take(ctx, ask{hash: q.Pod, here: true}); err != nil {

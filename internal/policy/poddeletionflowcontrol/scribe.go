@@ -170,7 +170,7 @@ func (b *book) begin(t *terms) *work {
 	slices.SortStableFunc(w.wishes, func(a, b *wish) int { return cmp.Compare(b.give, a.give) })
 	w.notes, b.notes = b.notes, notes{}
 	w.spent, w.stamp = slices.Clone(b.block.spent), b.block.stamp
-	b.block.writing = len(w.spent)
+	b.block.writing, b.block.sent = len(w.spent), len(w.spent)
 	if w.over {
 		b.block.left = 0
 	}
@@ -392,7 +392,7 @@ func (b *book) settle(w *work, done *attempt, version string) {
 		return // nothing was written
 	}
 	b.block.spent = slices.Clone(b.block.spent[b.block.writing:])
-	b.block.writing = 0
+	b.block.writing, b.block.sent = 0, 0
 	switch {
 	case done.size < 0:
 	case done.size == 0:
@@ -417,12 +417,8 @@ func (b *book) reply(t *terms, w *work, wish *wish, done *attempt, i int, now ti
 			return
 		}
 		stamp, _ := l.Find(wish.hash)
-		takes := 1
-		if p := b.mine[wish.hash]; p != nil {
-			takes += p.takes
-		}
 		fresh := done.grants[i] == flow.Fresh
-		b.mine[wish.hash] = &permit{stamp: stamp, until: until, takes: takes, fresh: fresh}
+		b.own(wish.hash, permit{stamp: stamp, until: until, fresh: fresh})
 		wish.answer = answer{
 			Allowed: true, Reason: ReasonAdmitted, Usage: fullest(l.Usage(l.Clock, t.rules)), Stamp: stamp, Fresh: fresh,
 		}

@@ -145,6 +145,10 @@ func (r *replica) Put(ctx context.Context, _, version string, l *flow.Ledger) (s
 	if err != nil {
 		return "", err
 	}
+	if r.world.severe && !r.world.immortal && r.world.intn(150) == 0 {
+		r.world.replace(r) // it has written, and nobody hears of it
+		return "", errDead
+	}
 	if fault < 3*r.world.faults {
 		return "", errors.New("connection reset")
 	}
@@ -181,6 +185,14 @@ type world struct {
 	faults int // percent of writes, of each kind
 	// immortal: nobody is killed or stands still, so that each admission must be written down by name.
 	immortal bool
+	// severe: whatever is rare comes often, and at the worst moment.
+	severe bool
+	// patience with the preferred replica; 0: as usual.
+	patience time.Duration
+	// another starts a replica.
+	another func()
+	// lag is how late the watch shows a write at most.
+	lag time.Duration
 
 	mu       sync.Mutex
 	random   *rand.Rand
@@ -232,6 +244,9 @@ func (w *world) start(ctx context.Context, skew time.Duration) *replica {
 	r.Keeper = New(Deps{
 		Clock: skewed{by: skew}, Log: logr.Discard(), Identity: r.name, Caller: r, Store: r, SystemNamespace: "holdfast-system",
 	})
+	if w.patience > 0 {
+		r.patience = w.patience
+	}
 	r.served.Store(present)
 	r.See(w.policy)
 	ctx, r.stop = context.WithCancel(ctx)
@@ -250,6 +265,35 @@ func (w *world) kill(r *replica) {
 	defer w.mu.Unlock()
 	w.kills++
 	w.replicas = slices.DeleteFunc(w.replicas, func(other *replica) bool { return other == r })
+}
+
+// replace ends a replica, and starts another one.
+func (w *world) replace(r *replica) {
+	w.mu.Lock()
+	gone := !slices.Contains(w.replicas, r)
+	w.mu.Unlock()
+	if !gone {
+		w.kill(r)
+		w.another()
+	}
+}
+
+// skew is by how much a clock is wrong: by as much as is allowed, where times are severe.
+func (w *world) skew() time.Duration {
+	by := time.Duration(w.intn(int(flow.Skew))) - flow.Skew/2
+	if !w.severe {
+		return by
+	}
+	return []time.Duration{-flow.Skew / 2, by, flow.Skew / 2}[w.intn(3)]
+}
+
+// pause is how long a replica stands still: where times are severe, mostly until just before or after something ends.
+func (w *world) pause() time.Duration {
+	if !w.severe {
+		return time.Duration(w.intn(int(8 * time.Second)))
+	}
+	ends := []time.Duration{spendable, flow.Reply, flow.Life, flow.Life + flow.Skew}
+	return ends[w.intn(len(ends))] + time.Duration(w.intn(int(200*time.Millisecond))) - 100*time.Millisecond
 }
 
 // crown makes one the preferred replica, in the eyes of those that notice.
@@ -426,6 +470,12 @@ func TestHistories(t *testing.T) {
 	if os.Getenv("HOLDFAST_SEED") != "" {
 		runs = 1
 	}
+	if text := os.Getenv("HOLDFAST_HISTORIES"); text != "" {
+		var err error
+		if runs, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("HOLDFAST_HISTORIES: %v", err)
+		}
+	}
 	for s := first; s != first+runs; s++ {
 		t.Run(fmt.Sprintf("HOLDFAST_SEED=%d", s), func(t *testing.T) {
 			var w *world
@@ -441,21 +491,26 @@ func play(t *testing.T, seed uint64) *world {
 	limit := []int32{10, 40, 100, 200}[random.IntN(4)]
 	w := &world{
 		t: t, random: random, store: &memory{}, faults: random.IntN(6), immortal: random.IntN(3) == 0,
-		policy: policyOf(rule(15*time.Second, limit), rule(40*time.Second, limit*3/2)),
+		policy: policyOf(rule(15*time.Second, limit), rule(40*time.Second, limit*3/2)), severe: random.IntN(3) == 0,
+		patience: []time.Duration{0, 750 * time.Millisecond}[random.IntN(2)], lag: 100 * time.Millisecond,
+	}
+	pods, returned := 2000, 10
+	if w.severe {
+		pods, returned, w.lag = []int{60, 300, 2000}[random.IntN(3)], 3, 900*time.Millisecond
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	w.another = func() { w.start(ctx, w.skew()) }
 	w.store.watch = func(l *flow.Ledger, version string) {
 		w.mu.Lock()
 		all := slices.Clone(w.replicas)
 		w.mu.Unlock()
 		for _, r := range all {
-			delay := time.Duration(w.intn(int(100 * time.Millisecond)))
+			delay := time.Duration(w.intn(int(w.lag)))
 			time.AfterFunc(delay, func() { r.all()[0].see(l, version) })
 		}
 	}
-	skew := func() time.Duration { return time.Duration(w.intn(int(flow.Skew))) - flow.Skew/2 }
 	for range 3 {
-		w.start(ctx, skew())
+		w.another()
 	}
 	var requests sync.WaitGroup
 	for range 900 {
@@ -465,17 +520,16 @@ func play(t *testing.T, seed uint64) *world {
 		w.mu.Unlock()
 		switch event := w.intn(1000); {
 		case event < 6 && !w.immortal:
-			w.kill(r)
-			w.start(ctx, skew())
-		case event < 12 && !w.immortal:
-			r.stall.Store(time.Now().Add(time.Duration(w.intn(int(8 * time.Second)))).UnixNano())
+			w.replace(r)
+		case event < 12 && !w.immortal, event < 25 && w.severe && !w.immortal:
+			r.stall.Store(time.Now().Add(w.pause()).UnixNano())
 		case event < 60:
 			w.crown(r, 80)
 		}
 		for range w.intn(12) {
-			uid := fmt.Sprintf("pod-%d", w.intn(2000))
+			uid := fmt.Sprintf("pod-%d", w.intn(pods))
 			requests.Go(func() {
-				if op := w.request(ctx, r, uid); op.outcome == admitted && w.intn(10) == 0 {
+				if op := w.request(ctx, r, uid); op.outcome == admitted && w.intn(returned) == 0 {
 					r.Guard().Release(ctx, disruption.Request{
 						Operation: disruption.Delete,
 						Pod:       &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: uid, UID: types.UID(uid)}},
