@@ -101,7 +101,7 @@ func (v *validator) Validate(ctx context.Context, old, set *appsv1beta1.Stateful
 			field.NewPath("spec", "updateStrategy", "rollingUpdate", "unorderedUpdate", "priorityStrategy"))...)
 	}
 	if old != nil && rolling.PodUpdatePolicy == appsv1beta1.InPlaceOnlyPodUpdatePolicy {
-		errs = append(errs, judge.InPlaceOnly(before.Template, w.Template)...)
+		errs = append(errs, v.server.InPlaceOnly(ctx, before, &w)...)
 	}
 	warnings = append(warnings, judge.InPlaceStrategy(rolling.InPlaceUpdateStrategy, rolling.PodUpdatePolicy)...)
 	if len(errs) > 0 {

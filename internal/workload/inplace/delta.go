@@ -5,7 +5,6 @@ package inplace
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -72,6 +71,11 @@ func compare(from, to *corev1.PodTemplateSpec) (Delta, []string) {
 	if len(from.Spec.Containers) == len(to.Spec.Containers) {
 		for i := range reached.Containers {
 			blocked = append(blocked, between(&delta, &reached.Containers[i], &to.Spec.Containers[i])...)
+		}
+	}
+	for i := range to.Spec.InitContainers {
+		if c := &to.Spec.InitContainers[i]; c.RestartPolicy != nil && readsMetadata(c, delta.Labels, delta.Annotations) {
+			delta.Env = append(delta.Env, c.Name) // a sidecar; one that runs once has done so
 		}
 	}
 	if len(delta.Resources) > 0 && qosClass(&from.Spec) != qosClass(&to.Spec) {
@@ -145,22 +149,15 @@ func metadataDelta(from, to map[string]string) map[string]*string {
 // readsMetadata reports whether an environment variable of the container takes its value from a label or an annotation
 // that changes.
 func readsMetadata(c *corev1.Container, labels, annotations map[string]*string) bool {
-	return slices.ContainsFunc(c.Env, func(env corev1.EnvVar) bool {
-		if env.ValueFrom == nil || env.ValueFrom.FieldRef == nil {
-			return false
+	return slices.ContainsFunc(MetadataEnv(c), func(env corev1.EnvVar) bool {
+		key, annotation, _ := source(&env)
+		changed := labels
+		if annotation {
+			changed = annotations
 		}
-		path := env.ValueFrom.FieldRef.FieldPath
-		return refers(path, "metadata.labels['", labels) || refers(path, "metadata.annotations['", annotations)
+		_, hit := changed[key]
+		return hit
 	})
-}
-
-func refers(path, prefix string, changed map[string]*string) bool {
-	key, found := strings.CutPrefix(path, prefix)
-	if !found {
-		return false
-	}
-	_, hit := changed[strings.TrimSuffix(key, "']")]
-	return hit
 }
 
 // fixedResource names the resource that the resize subresource cannot change, or "". It resizes cpu and memory, and does

@@ -43,6 +43,9 @@ type ContainerStatus struct {
 	// Unsettled says that the change before this one was still under way: the kubelet may never see that one, and then
 	// taking it back restarts nothing.
 	Unsettled bool `json:"unsettled,omitempty"`
+	// EnvHash stands for the values that the container shall get from the pod's metadata, where a node daemon is to restart
+	// it for them.
+	EnvHash uint64 `json:"envHash,omitempty"`
 }
 
 // PreCheck is what must hold before the next batch.
@@ -113,17 +116,37 @@ func (s *State) required() []string {
 // unfinished names the first thing that the kubelet has still to do.
 func (s *State) unfinished(p *corev1.Pod) string {
 	for _, name := range slices.Sorted(maps.Keys(s.LastContainerStatuses)) { // sorted: the same answer at every pass
-		if !restarted(p, name, s.LastContainerStatuses[name]) {
-			if cause, text := pod.Waiting(p); cause != pod.NoCause {
-				return text
-			}
-			return "container " + name + " has not started with its new image yet"
+		before := s.LastContainerStatuses[name]
+		if s.done(p, name, before) {
+			continue
 		}
+		if cause, text := pod.Waiting(p); cause != pod.NoCause {
+			return text
+		}
+		if before.EnvHash != 0 && !settled(p, name, before) {
+			return "container " + name + " has not started with its new environment yet; the daemon of its node restarts it, " +
+				"and if it does not, see whether holdfast-node runs there"
+		}
+		return "container " + name + " has not started with its new image yet"
 	}
 	if s.UpdateResources {
 		return pod.Resizing(p)
 	}
 	return ""
+}
+
+// done reports whether the container runs with what it was stopped for.
+func (s *State) done(p *corev1.Pod, name string, before ContainerStatus) bool {
+	if before.EnvHash == 0 {
+		return restarted(p, name, before)
+	}
+	return settled(p, name, before) && (!s.changesImage(name) || restarted(p, name, before))
+}
+
+// changesImage reports whether the container is in the batch whose images were changed last.
+func (s *State) changesImage(name string) bool {
+	n := len(s.ContainerBatchesRecord)
+	return n > 0 && slices.Contains(s.ContainerBatchesRecord[n-1].Containers, name)
 }
 
 // restarted reports whether the container runs what the spec says. A new image ID proves it. With the same content under a
@@ -226,29 +249,39 @@ func Begin(p *corev1.Pod, delta Delta, revision string, now time.Time) (State, m
 		UpdateResources:       len(delta.Resources) > 0,
 	}
 	for name, before := range prior.LastContainerStatuses {
-		if !restarted(p, name, before) && all[name] == "" {
+		if !prior.done(p, name, before) && all[name] == "" {
 			put(&state.LastContainerStatuses, name, before) // the kubelet still owes this one
 		}
 	}
 	for _, name := range delta.Env {
-		put(&state.LastContainerStatuses, name, identify(p, name, underWay(p)))
+		if later[name] == "" { // its new image restarts it when its turn comes
+			run := identify(p, name, prior)
+			run.EnvHash = asked(p, name, delta)
+			put(&state.LastContainerStatuses, name, run)
+		}
 	}
-	state.take(p, images, later, now)
+	state.take(p, images, later, prior, now)
 	return state, images
 }
 
 // Continue returns the state and the images of the next batch.
 func Continue(p *corev1.Pod, state State, now time.Time) (State, map[string]string) {
 	images, later := firstBatch(p, state.NextContainerImages)
+	prior := state
 	state.LastContainerStatuses = nil
-	state.take(p, images, later, now)
+	state.take(p, images, later, &prior, now)
 	return state, images
 }
 
-func (s *State) take(p *corev1.Pod, images, later map[string]string, now time.Time) {
+// take notes the images of a batch, and how the containers are before; prior is the change before this one.
+func (s *State) take(p *corev1.Pod, images, later map[string]string, prior *State, now time.Time) {
 	batch := make([]string, 0, len(images))
 	for name := range images {
-		put(&s.LastContainerStatuses, name, identify(p, name, underWay(p)))
+		run := identify(p, name, prior)
+		if run.Unsettled { // taken back in time its image restarts nothing, and then a new environment needs the daemon
+			run.EnvHash = s.LastContainerStatuses[name].EnvHash
+		}
+		put(&s.LastContainerStatuses, name, run)
 		batch = append(batch, name)
 	}
 	slices.Sort(batch)
@@ -261,17 +294,14 @@ func (s *State) take(p *corev1.Pod, images, later map[string]string, now time.Ti
 	}
 }
 
-// identify tells which run of a container there is now; prior is the change before this one, or nil.
+// identify tells which run of a container there is now; prior is the change before this one.
 func identify(p *corev1.Pod, name string, prior *State) ContainerStatus {
 	status := pod.Container(p, name)
 	if status == nil {
 		return ContainerStatus{}
 	}
-	unsettled := false
-	if prior != nil {
-		before, changed := prior.LastContainerStatuses[name]
-		unsettled = changed && !restarted(p, name, before)
-	}
+	before, changed := prior.LastContainerStatuses[name]
+	unsettled := changed && !prior.done(p, name, before)
 	return ContainerStatus{ImageID: status.ImageID, ContainerID: status.ContainerID, Unsettled: unsettled}
 }
 

@@ -413,7 +413,11 @@ func TestNeedsDaemon(t *testing.T) {
 	if got := delta.NeedsDaemon(p); !slices.Equal(got, []string{"main"}) {
 		t.Errorf("got %v: side restarts anyway, main only when somebody restarts it", got)
 	}
-	p.Annotations["apps.kruise.io/runtime-containers-meta"] = "{}"
+	p.Annotations["apps.kruise.io/runtime-containers-meta"] = `{"containers":[{"name":"side"}]}`
+	if got := delta.NeedsDaemon(p); !slices.Equal(got, []string{"main"}) {
+		t.Errorf("got %v, but the daemon does not look after main", got)
+	}
+	p.Annotations["apps.kruise.io/runtime-containers-meta"] = `{"containers":[{"name":"main"}]}`
 	if got := delta.NeedsDaemon(p); got != nil {
 		t.Errorf("got %v, but the node has a daemon", got)
 	}

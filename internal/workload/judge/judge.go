@@ -3,7 +3,9 @@
 package judge
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/workload/inplace"
@@ -87,9 +90,9 @@ func Priority(strategy *appsv1beta1.UpdatePriorityStrategy, path *field.Path) fi
 }
 
 // InPlaceOnly refuses a change that cannot be made in place, and names the field that prevents it.
-func InPlaceOnly(old, tmpl *corev1.PodTemplateSpec) field.ErrorList {
-	delta, blocked := inplace.Between(old, tmpl)
-	for _, name := range delta.NeedsDaemon(&corev1.Pod{}) {
+func (s Server) InPlaceOnly(ctx context.Context, old, w *Workload) field.ErrorList {
+	delta, blocked := inplace.Between(old.Template, w.Template)
+	for _, name := range s.withoutDaemon(ctx, w, delta) {
 		blocked = append(blocked, fmt.Sprintf("spec.containers[%s].env "+
 			"(it follows a label or annotation that changes, and no node daemon restarts the container)", name))
 	}
@@ -101,6 +104,33 @@ func InPlaceOnly(old, tmpl *corev1.PodTemplateSpec) field.ErrorList {
 				"take the change back, or set InPlaceIfPossible")))
 	}
 	return errs
+}
+
+// sample is how many pods of a workload are looked at for a node daemon: it runs on all nodes or on none, as a rule, and
+// pods that turn out to have none are held back, which the status tells.
+const sample = 50
+
+// withoutDaemon names the containers that only a node daemon could restart, where no pod of the workload shows one.
+func (s Server) withoutDaemon(ctx context.Context, w *Workload, delta inplace.Delta) []string {
+	names := delta.NeedsDaemon(&corev1.Pod{})
+	if len(names) == 0 {
+		return nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(w.Selector)
+	if err != nil {
+		return names // the selector is refused elsewhere
+	}
+	var pods corev1.PodList
+	err = s.Client.List(ctx, &pods, client.InNamespace(w.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.Limit(sample))
+	if err != nil || len(pods.Items) == 0 {
+		return nil // what cannot be made in place is held back
+	}
+	for i := range pods.Items {
+		names = slices.DeleteFunc(names, func(name string) bool {
+			return inplace.ReadRuntime(&pods.Items[i]).Container(name) != nil
+		})
+	}
+	return names
 }
 
 // InPlaceStrategy warns of settings for changes in place that have less effect than they seem to.
