@@ -284,6 +284,9 @@ func (p *pass) build(b Birth) (*corev1.Pod, error) {
 	fresh.Labels[appsv1.ControllerRevisionHashLabelKey] = rev.Name
 	if !p.plan.Set.keyed() {
 		fresh.Labels[appsv1beta1.CloneSetInstanceID] = b.ID
+		if hash := claim.Hash(p.src.Claims); hash != "" {
+			fresh.Labels[appsv1beta1.VolumeClaimTemplateHash] = hash
+		}
 	}
 	if p.plan.Set.Lifecycle != nil {
 		if fresh.Annotations == nil {

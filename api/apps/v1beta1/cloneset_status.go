@@ -31,7 +31,7 @@ type CloneSetStatus struct {
 	// UpdatedAvailableReplicas is how many pods of the update revision are available.
 	//
 	// +optional
-	UpdatedAvailableReplicas int32 `json:"updatedAvailableReplicas,omitempty"`
+	UpdatedAvailableReplicas int32 `json:"updatedAvailableReplicas"`
 
 	// ExpectedUpdatedReplicas is how many pods are to be of the update revision: replicas less partition.
 	//

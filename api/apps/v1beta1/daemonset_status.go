@@ -27,7 +27,7 @@ type DaemonSetStatus struct {
 	// NumberAvailable is how many nodes should have a pod and have one that has been ready for minReadySeconds.
 	//
 	// +optional
-	NumberAvailable int32 `json:"numberAvailable,omitempty"`
+	NumberAvailable int32 `json:"numberAvailable"`
 
 	// NumberUnavailable is how many nodes should have an available pod and have none.
 	//

@@ -13,7 +13,7 @@ type UnitedDeploymentStatus struct {
 	// ReadyReplicas is how many pods are ready.
 	//
 	// +optional
-	ReadyReplicas int32 `json:"readyReplicas,omitempty"`
+	ReadyReplicas int32 `json:"readyReplicas"`
 
 	// UpdatedReplicas is how many pods are of the newest revision.
 	UpdatedReplicas int32 `json:"updatedReplicas"`
@@ -83,7 +83,7 @@ type SubsetStatus struct {
 	// ReadyReplicas is how many of its pods are ready.
 	//
 	// +optional
-	ReadyReplicas int32 `json:"readyReplicas,omitempty"`
+	ReadyReplicas int32 `json:"readyReplicas"`
 
 	// Partition is how many of its pods stay at the old revision.
 	//

@@ -30,6 +30,7 @@ func retentionOf(set *appsv1beta1.StatefulSet) claim.Retention {
 func claimShape(set *appsv1beta1.StatefulSet) func(c *corev1.PersistentVolumeClaim, key string) {
 	return func(c *corev1.PersistentVolumeClaim, _ string) {
 		delete(c.Labels, appsv1beta1.CloneSetInstanceID)
+		delete(c.Labels, appsv1beta1.VolumeClaimTemplateHash)
 		c.Labels[appsv1beta1.OwnedByStatefulSet] = set.Name
 		c.OwnerReferences = nil
 		if retentionOf(set).WithSet {

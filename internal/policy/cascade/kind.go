@@ -9,13 +9,15 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
+
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 )
 
 const (
 	// LabelProtection is the label that protects an object: Always or Cascading.
-	LabelProtection = "policy.kruise.io/delete-protection"
+	LabelProtection = appsv1beta1.DeleteProtection
 	// LabelCascading is its older spelling: "true" means Cascading.
-	LabelCascading = "policy.kruise.io/disable-cascading-deletion"
+	LabelCascading = appsv1beta1.DisableCascadingDeletion
 
 	// Always forbids the deletion until the label is gone.
 	Always = "Always"

@@ -3,13 +3,17 @@
 package claim
 
 import (
+	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"maps"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/rand"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 )
@@ -20,11 +24,31 @@ func Name(template, set, id string) string { return template + "-" + set + "-" +
 // Instance returns the id that ties a pod and its claims together; "" when the object has none.
 func Instance(o metav1.Object) string { return o.GetLabels()[appsv1beta1.CloneSetInstanceID] }
 
+// Hash names what the templates say; "" when there are none.
+func Hash(templates []corev1.PersistentVolumeClaim) string {
+	if len(templates) == 0 {
+		return ""
+	}
+	said := make([]any, 0, len(templates))
+	for i := range templates {
+		c := &templates[i]
+		said = append(said, []any{c.Name, c.Labels, c.Annotations, c.Spec})
+	}
+	raw, err := json.Marshal(said)
+	if err != nil {
+		return "" // what came from the API server can be sent there
+	}
+	sum := fnv.New32a()
+	_, _ = sum.Write(raw) // a hash never fails to take bytes
+	return rand.SafeEncodeString(strconv.FormatUint(uint64(sum.Sum32()), 10))
+}
+
 // New makes the claims of an instance. They belong to the workload and not to the pod, so that they can outlive it.
 func New(
 	owner metav1.Object, kind schema.GroupVersionKind, selector map[string]string, templates []corev1.PersistentVolumeClaim, id string,
 ) []*corev1.PersistentVolumeClaim {
 	claims := make([]*corev1.PersistentVolumeClaim, 0, len(templates))
+	hash := Hash(templates)
 	for i := range templates {
 		c := templates[i].DeepCopy()
 		labels := maps.Clone(c.Labels)
@@ -33,6 +57,7 @@ func New(
 		}
 		maps.Copy(labels, selector)
 		labels[appsv1beta1.CloneSetInstanceID] = id
+		labels[appsv1beta1.VolumeClaimTemplateHash] = hash
 		c.ObjectMeta = metav1.ObjectMeta{
 			Name:            Name(c.Name, owner.GetName(), id),
 			Namespace:       owner.GetNamespace(),

@@ -41,6 +41,10 @@ func TestNew(t *testing.T) {
 	if c.Labels["app"] != "web" || c.Labels["tier"] != "fast" || c.Labels["apps.kruise.io/cloneset-instance-id"] != "abcde" || Instance(c) != "abcde" {
 		t.Errorf("labels %v", c.Labels)
 	}
+	one, other := Hash([]corev1.PersistentVolumeClaim{tmpl}), Hash([]corev1.PersistentVolumeClaim{template("data", "2Gi")})
+	if one == "" || one == other || c.Labels["kruise.io/cloneset-volumeclaimtemplate-hash"] != one {
+		t.Errorf("the claim says that its templates are %q; they are %q, others %q", c.Labels["kruise.io/cloneset-volumeclaimtemplate-hash"], one, other)
+	}
 	if ref := metav1.GetControllerOf(c); ref == nil || ref.Kind != "CloneSet" || ref.UID != "uid" {
 		t.Errorf("owned by %v", ref)
 	}
