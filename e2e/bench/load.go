@@ -205,12 +205,17 @@ func (b *bench) hookFigures(ctx context.Context, hook string) (hookFigures, erro
 		if err != nil {
 			return hookFigures{}, err
 		}
-		own.sum, own.count = own.sum+one.sum, own.count+one.count
-		for bound, n := range one.bounds {
-			own.bounds[bound] += n
-		}
+		own.join(&one)
 	}
 	return hookFigures{server: server, own: own}, nil
+}
+
+// join adds what another process has measured.
+func (h *histogram) join(other *histogram) {
+	h.sum, h.count = h.sum+other.sum, h.count+other.count
+	for bound, n := range other.bounds {
+		h.bounds[bound] += n
+	}
 }
 
 // scrape reads the histogram of that name, all series together that have the label.

@@ -12,11 +12,12 @@ import (
 type Metrics struct {
 	decisions *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
+	write     *prometheus.HistogramVec
 	usage     *prometheus.GaugeVec
 	limit     *prometheus.GaugeVec
 	open      *prometheus.GaugeVec
 	trips     *prometheus.GaugeVec
-	writes    *prometheus.CounterVec
+	retries   *prometheus.CounterVec
 	forwards  *prometheus.CounterVec
 }
 
@@ -36,15 +37,20 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "holdfast_pod_deletion_count_duration_seconds", Help: "Time to count a pod deletion that was not denied, by policy.",
 			Buckets: []float64{.0001, .0005, .001, .002, .005, .01, .025, .05, .1, .25, 1, 3},
 		}, []string{"policy"}),
+		write: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "holdfast_pod_deletion_ledger_write_duration_seconds",
+			Help:    "Time to write the ledger, by policy: what deletions waited for that found no permit set aside.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2},
+		}, []string{"policy"}),
 		usage: gauge("window_usage", "Pod deletions in the window, by policy and rule.", "policy", "rule"),
 		limit: gauge("window_limit", "Pod deletions that the window may hold, by policy and rule.", "policy", "rule"),
 		open:  gauge("breaker_open", "1 while the policy's circuit breaker is open, else 0.", "policy"),
 		trips: gauge("breaker_trips", "How often the policy's circuit breaker has opened.", "policy"),
-		writes: counter("ledger_retries_total",
+		retries: counter("ledger_retries_total",
 			"Ledger writes that were made again (conflict) or failed, and deletions that were given up (uncounted).", "policy", "reason"),
 		forwards: counter("forward_failures_total", "Questions to the preferred replica that were not answered.", "policy"),
 	}
-	reg.MustRegister(m.decisions, m.duration, m.usage, m.limit, m.open, m.trips, m.writes, m.forwards)
+	reg.MustRegister(m.decisions, m.duration, m.usage, m.limit, m.open, m.trips, m.write, m.retries, m.forwards)
 	return m
 }
 
@@ -58,13 +64,19 @@ func (m *Metrics) decided(policy, outcome, reason string, d time.Duration) {
 	}
 }
 
-func (m *Metrics) conflict(policy string)  { m.write(policy, "conflict") }
-func (m *Metrics) failed(policy string)    { m.write(policy, "failed") }
-func (m *Metrics) uncounted(policy string) { m.write(policy, "uncounted") }
+func (m *Metrics) conflict(policy string)  { m.retried(policy, "conflict") }
+func (m *Metrics) failed(policy string)    { m.retried(policy, "failed") }
+func (m *Metrics) uncounted(policy string) { m.retried(policy, "uncounted") }
 
-func (m *Metrics) write(policy, reason string) {
+func (m *Metrics) retried(policy, reason string) {
 	if m != nil {
-		m.writes.WithLabelValues(policy, reason).Inc()
+		m.retries.WithLabelValues(policy, reason).Inc()
+	}
+}
+
+func (m *Metrics) written(policy string, took time.Duration) {
+	if m != nil {
+		m.write.WithLabelValues(policy).Observe(took.Seconds())
 	}
 }
 
@@ -99,6 +111,7 @@ func (m *Metrics) forget(policy string) {
 	}
 	m.decisions.DeletePartialMatch(of)
 	m.duration.DeletePartialMatch(of)
-	m.writes.DeletePartialMatch(of)
+	m.write.DeletePartialMatch(of)
+	m.retries.DeletePartialMatch(of)
 	m.forwards.DeletePartialMatch(of)
 }

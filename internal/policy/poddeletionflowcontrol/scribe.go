@@ -197,8 +197,10 @@ func (b *book) commit(ctx context.Context, t *terms, w *work) (done *attempt, ve
 			return one, "", nil
 		}
 		w.sent = append(w.sent, *one)
+		begun := b.keeper.now()
 		version, putErr := b.put(ctx, t, at, one.ledger)
 		if putErr == nil {
+			b.keeper.metrics.written(t.name, b.keeper.now().Sub(begun))
 			return one, version, nil
 		}
 		if errors.Is(putErr, errConflict) {
