@@ -27,6 +27,7 @@ const (
 	partFleet          = "fleet"
 	partSidecar        = "sidecarset"
 	partGuards         = "guards"
+	partDecisions      = "decisions"
 )
 
 // part is something that is measured by itself.
@@ -54,6 +55,7 @@ func parts() []part {
 		{name: partRestart, measure: (*bench).restart},
 		{name: partSidecar, measure: (*bench).sidecars},
 		{name: partGuards, measure: (*bench).guards},
+		{name: partDecisions, measure: (*bench).decisions},
 		{name: partFleet, measure: (*bench).fleet},
 		{name: partNativeDaemon, title: "native DaemonSet", nodes: many, phases: native},
 		{name: partDaemon, title: "Advanced DaemonSet", beside: partNativeDaemon, nodes: many, phases: all},
