@@ -77,17 +77,17 @@ func indexOpen(policy *admissionregistrationv1.ValidatingAdmissionPolicy) int {
 
 // opened is the CEL that tells whether a request comes from one of the users or from a member of one of the groups.
 func opened(users, groups []string) string {
-	var any []string
+	var some []string
 	if len(users) > 0 {
-		any = append(any, "request.userInfo.username in "+list(users))
+		some = append(some, "request.userInfo.username in "+list(users))
 	}
 	if len(groups) > 0 {
-		any = append(any, "(has(request.userInfo.groups) && request.userInfo.groups.exists(g, g in "+list(groups)+"))")
+		some = append(some, "(has(request.userInfo.groups) && request.userInfo.groups.exists(g, g in "+list(groups)+"))")
 	}
-	if len(any) == 0 {
+	if len(some) == 0 {
 		return "false"
 	}
-	return strings.Join(any, " || ")
+	return strings.Join(some, " || ")
 }
 
 // list is a CEL list of strings, the same for the same names in any order.
