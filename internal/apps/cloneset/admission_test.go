@@ -10,6 +10,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -152,7 +153,7 @@ func TestWhatTheSchemaCannotSay(t *testing.T) {
 			if old != nil {
 				before = ptr.To(judged(old))
 				if rolling.PodUpdatePolicy == appsv1beta1.InPlaceOnlyPodUpdatePolicy {
-					errs = append(errs, judge.InPlaceOnly(before.Template, w.Template)...)
+					errs = append(errs, judge.Server{}.InPlaceOnly(t.Context(), before, &w)...)
 				}
 			}
 			errs = append(errs, judge.Claims(before, w)...)
@@ -171,6 +172,46 @@ func said(t *testing.T, got string, want []string) {
 			t.Errorf("got %q, want it to say %q", got, part)
 		}
 	}
+}
+
+// A container that reads a label which changes can be changed in place where a node daemon looks after the pods.
+func TestInPlaceOnlyLooksForTheNodeDaemon(t *testing.T) {
+	env := testkit.APIServer(t)
+	ns := env.Namespace(t)
+	v := &validator{server: judge.Server{Client: env.Client, Live: env.Client}}
+	reading := func(tier string) *appsv1beta1.CloneSet {
+		return testkit.CloneSet(func(cs *appsv1beta1.CloneSet) {
+			Default(cs)
+			cs.Namespace = ns
+			cs.Spec.UpdateStrategy.RollingUpdate.PodUpdatePolicy = "InPlaceOnly"
+			cs.Spec.Template.Labels = map[string]string{"app": "web", "tier": tier}
+			cs.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "TIER", ValueFrom: &corev1.EnvVarSource{
+				FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels['tier']"},
+			}}}
+		})
+	}
+	judgement := func() string {
+		t.Helper()
+		warnings, errs := v.Validate(t.Context(), reading("silver"), reading("gold"))
+		return texts(warnings, errs)
+	}
+	said(t, judgement(), nil) // there are no pods yet
+
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web-0", Labels: reading("silver").Spec.Template.Labels},
+		Spec:       reading("silver").Spec.Template.Spec,
+	}
+	if err := env.Client.Create(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	said(t, judgement(), []string{"spec.template.spec.containers[main].env", "no node daemon restarts the container"})
+
+	patch := client.RawPatch(types.MergePatchType,
+		[]byte(`{"metadata":{"annotations":{"apps.kruise.io/runtime-containers-meta":"{\"containers\":[{\"name\":\"main\"}]}"}}}`))
+	if err := env.Client.Patch(t.Context(), p, patch); err != nil {
+		t.Fatal(err)
+	}
+	said(t, judgement(), nil)
 }
 
 func TestValidateAsksTheAPIServer(t *testing.T) {
