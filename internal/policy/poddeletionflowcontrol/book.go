@@ -173,12 +173,26 @@ func (b *book) take(ctx context.Context, a ask) (answer, error) {
 	if decided {
 		return ans, nil
 	}
-	if !near && !a.here {
-		if ans, ok := b.forward(ctx, a); ok {
-			return ans, nil
-		}
+	w := &wish{ask: a, done: make(chan struct{})}
+	if near || a.here {
+		return b.write(ctx, w, nil)
 	}
-	return b.write(ctx, &wish{ask: a, done: make(chan struct{})})
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	there := b.forward(ctx, a)
+	timer := b.keeper.clock.NewTimer(b.keeper.patience)
+	defer timer.Stop()
+	select {
+	case ans, ok := <-there:
+		if ok {
+			return b.accept(a, ans), nil
+		}
+		there = nil
+	case <-timer.C():
+		b.keeper.owner.slow(b.keeper.now())
+	case <-ctx.Done(): // told below
+	}
+	return b.write(ctx, w, there)
 }
 
 // fromMemory decides without I/O; near tells that this replica is the preferred one, or the only one it knows.
@@ -312,8 +326,9 @@ func (b *book) count(a ask) (answer, error) {
 	return ans, nil
 }
 
-// write has the scribe write, and waits.
-func (b *book) write(ctx context.Context, w *wish) (answer, error) {
+// write has the scribe write, and waits; there is what the preferred replica may still answer: whichever is first. Both may let
+// the pod go; then its permits become one in the ledger.
+func (b *book) write(ctx context.Context, w *wish, there <-chan answer) (answer, error) {
 	b.mu.Lock()
 	full, retired := len(b.queue) >= maxQueue, b.retired
 	if !full {
@@ -327,17 +342,25 @@ func (b *book) write(ctx context.Context, w *wish) (answer, error) {
 		b.pass(ctx)
 	}
 	b.stir()
-	select {
-	case <-w.done:
-		return w.answer, w.err
-	case <-b.gone:
-		if b.keeper.book(b.terms.Load().name) != nil {
-			return answer{}, errAnew
+	for {
+		select {
+		case <-w.done:
+			return w.answer, w.err
+		case ans := <-there:
+			if ans.Allowed {
+				w.left.Store(true)
+				return b.accept(w.ask, ans), nil
+			}
+			there = nil // it has none, or no answer: what is written decides
+		case <-b.gone:
+			if b.keeper.book(b.terms.Load().name) != nil {
+				return answer{}, errAnew
+			}
+			return answer{Allowed: true, Reason: ReasonAdmitted}, nil // the policy was deleted
+		case <-ctx.Done():
+			w.left.Store(true)
+			return answer{}, fmt.Errorf("count the deletion in PodDeletionLedger %s: %w", b.terms.Load().name, context.Cause(ctx))
 		}
-		return answer{Allowed: true, Reason: ReasonAdmitted}, nil // the policy was deleted
-	case <-ctx.Done():
-		w.left.Store(true)
-		return answer{}, fmt.Errorf("count the deletion in PodDeletionLedger %s: %w", b.terms.Load().name, context.Cause(ctx))
 	}
 }
 

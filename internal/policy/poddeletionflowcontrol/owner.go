@@ -22,8 +22,11 @@ const (
 	leaseRenewal  = 2 * time.Second
 	// How soon whoever lost the race for the lease looks who has won it.
 	leaseLost = 50 * time.Millisecond
-	// How long nobody tries to reach a replica that did not answer.
-	unreachable = time.Second
+	// How long nobody tries to reach a replica that did not answer: each time twice as long, up to the second one.
+	unreachable     = time.Second
+	unreachableMost = 8 * time.Second
+	// How many answers in a row may be late before a replica is left alone for a while, too.
+	maxSlow = 3
 )
 
 // owner is the preferred replica: it sets permits aside, and the others ask it.
@@ -32,6 +35,8 @@ type owner struct {
 	until   time.Time // as long as we are it
 	peer    string    // the address of another one
 	avoid   time.Time // it does not answer: not before
+	failed  int       // how often in a row it has not
+	late    int       // how many answers in a row were late
 	version string    // of the lease when it was seen last
 	seen    time.Time // when that was
 }
@@ -60,12 +65,48 @@ func (o *owner) other(now time.Time) (string, bool) {
 func (o *owner) shun(now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.avoid = now.Add(unreachable)
+	o.leave(now)
+}
+
+// slow notes that the preferred replica answers late: it has enough to do.
+func (o *owner) slow(now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.late++; o.late >= maxSlow {
+		o.leave(now)
+	}
+}
+
+// leave the preferred replica alone for a while. What was on its way to it counts once. The lock is held.
+func (o *owner) leave(now time.Time) {
+	if now.Before(o.avoid) {
+		return
+	}
+	o.avoid = now.Add(min(unreachable<<o.failed, unreachableMost))
+	o.failed, o.late = min(o.failed+1, 3), 0
+}
+
+// answered notes that the preferred replica does answer.
+func (o *owner) answered() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.failed, o.late, o.avoid = 0, 0, time.Time{}
+}
+
+// setsAside tells whether this replica should set permits aside: the preferred one, and one that cannot ask it, which would
+// otherwise write for each.
+func (o *owner) setsAside(now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return now.Before(o.until) || o.peer != "" && now.Before(o.avoid)
 }
 
 func (o *owner) set(until time.Time, peer string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if peer != o.peer {
+		o.avoid, o.failed, o.late = time.Time{}, 0, 0 // it is another one
+	}
 	o.until, o.peer = until, peer
 }
 

@@ -13,7 +13,7 @@ import (
 const (
 	// PeerPath is where other replicas ask.
 	PeerPath = "/peer/policy.kruise.io/poddeletionflowcontrols"
-	// How long another replica may take before we write ourselves.
+	// How long another replica may take before we begin to write ourselves, and wait for both.
 	peerLimit = 150 * time.Millisecond
 	// The largest question that is read.
 	maxPeerBody = 4 << 10
@@ -37,27 +37,43 @@ type peerAsk struct {
 
 var errUnknownPolicy = errors.New("this replica does not know that policy")
 
-// forward asks the preferred replica; false: it has no answer, or there is none but us.
-func (b *book) forward(ctx context.Context, a ask) (answer, bool) {
-	k := b.keeper
-	ans, err := b.call(ctx, peerAsk{Policy: b.terms.Load().name, UID: b.terms.Load().uid, Pod: a.hash})
-	if err != nil {
-		k.owner.shun(k.now())
-		k.metrics.forwardFailed(b.terms.Load().name)
-		k.log.V(1).Info("the preferred replica did not answer", "error", err.Error())
-		return answer{}, false
+// forward asks the preferred replica until ctx ends; the channel is closed when it has no answer.
+func (b *book) forward(ctx context.Context, a ask) <-chan answer {
+	k, there := b.keeper, make(chan answer, 1)
+	go func() {
+		defer close(there)
+		ans, err := b.call(ctx, peerAsk{Policy: b.terms.Load().name, UID: b.terms.Load().uid, Pod: a.hash})
+		if err == nil {
+			k.owner.answered()
+			there <- ans
+			return
+		}
+		if ctx.Err() == nil { // else nobody waits any more
+			k.owner.shun(k.now())
+			k.metrics.forwardFailed(b.terms.Load().name)
+			k.log.V(1).Info("the preferred replica did not answer", "error", err.Error())
+		}
+	}()
+	return there
+}
+
+// accept takes an answer of the preferred replica for ours.
+func (b *book) accept(a ask, ans answer) answer {
+	if !ans.Allowed {
+		return ans
 	}
-	if ans.Allowed {
-		b.mu.Lock()
-		b.prune(k.now()) // a replica that only asks another one never writes
-		b.own(a.hash, permit{stamp: ans.Stamp, until: k.now(), fresh: ans.Fresh, there: true})
-		b.mu.Unlock()
-	}
-	return ans, true
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.keeper.now()
+	b.prune(now) // a replica that only asks another one never writes
+	b.own(a.hash, permit{stamp: ans.Stamp, until: now, fresh: ans.Fresh, there: true})
+	return ans
 }
 
 // giveThere gives a permit back to the replica that gave it. Should it not hear, the permit stays counted.
 func (b *book) giveThere(ctx context.Context, hash uint64, stamp int64) {
+	ctx, cancel := context.WithTimeout(ctx, b.keeper.patience)
+	defer cancel()
 	_, err := b.call(ctx, peerAsk{Policy: b.terms.Load().name, UID: b.terms.Load().uid, Pod: hash, Give: stamp})
 	if err != nil {
 		b.keeper.metrics.forwardFailed(b.terms.Load().name)
@@ -74,8 +90,6 @@ func (b *book) call(ctx context.Context, q peerAsk) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("encode a question: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, k.patience)
-	defer cancel()
 	raw, err := k.caller.Call(ctx, address, PeerPath, body)
 	if err != nil {
 		return answer{}, fmt.Errorf("ask the replica at %s: %w", address, err)

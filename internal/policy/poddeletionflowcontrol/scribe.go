@@ -145,8 +145,8 @@ func (b *book) due(t *terms, now time.Time) due {
 		lazy:   !b.lazy.IsZero() && now.Sub(b.lazy) >= lazyWrite,
 		noted:  b.notes.denied > 0 && (b.notes.urgent || now.Sub(b.notes.since) >= noteWrite),
 	}
-	// Worth it are permits for a replica that the others ask, too, and only while somebody asks.
-	busy := b.keeper.owner.mine(now) && !t.observe && now.Sub(b.demand) < spendable
+	// Worth it are permits for a replica that the others ask, too, or that has nobody to ask, and only while somebody asks.
+	busy := b.keeper.owner.setsAside(now) && !t.observe && now.Sub(b.demand) < spendable
 	if b.block.open {
 		d.over = !now.Before(b.block.until) || b.block.generation != t.generation
 		d.low = busy && (b.block.left*2 <= b.block.size || b.block.until.Sub(now) < renewAhead)
