@@ -56,6 +56,7 @@ type bench struct {
 	metrics    string // and its figures
 	identity   string // the operator's kubeconfig
 	client     client.Client
+	clientset  kubernetes.Interface
 	pods       *podTracker
 	stops      []func()
 }
@@ -80,7 +81,8 @@ func (b *bench) startCluster(ctx context.Context, nodes int) error {
 	}
 	data := filepath.Join(b.dir, "kube")
 	kube, err := startProcess("holdfast-kube", filepath.Join(b.dir, "kube.log"), line, clusterEnv(),
-		filepath.Join(b.options.bin, "holdfast-kube"), "up", "--simulated", strconv.Itoa(nodes), "--data-dir", data, "--port", "0")
+		filepath.Join(b.options.bin, "holdfast-kube"), "up", "--simulated", strconv.Itoa(nodes), "--data-dir", data, "--port", "0",
+		"--profiling="+strconv.FormatBool(b.options.profile != ""))
 	if err != nil {
 		return fmt.Errorf("%w; build it with `make kube`", err)
 	}
@@ -115,8 +117,7 @@ func (b *bench) connect(ctx context.Context, config *rest.Config) error {
 	}
 	binary := rest.CopyConfig(config)
 	binary.ContentType = "application/vnd.kubernetes.protobuf" // cheaper: the watch should not slow what it watches
-	clientset, err := kubernetes.NewForConfig(binary)
-	if err != nil {
+	if b.clientset, err = kubernetes.NewForConfig(binary); err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}
 	watching, cancel := context.WithCancel(ctx)
@@ -124,7 +125,7 @@ func (b *bench) connect(ctx context.Context, config *rest.Config) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		b.pods.watch(watching, clientset, namespace)
+		b.pods.watch(watching, b.clientset, namespace)
 	}()
 	b.stops = append(b.stops, func() { cancel(); <-done })
 	return nil

@@ -33,6 +33,7 @@ type options struct {
 	dir         string
 	limit       time.Duration
 	rest        time.Duration
+	profile     string
 }
 
 func main() {
@@ -64,6 +65,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.dir, "dir", "", "folder for the cluster's files and logs, kept afterwards (default: a temporary one, removed)")
 	flags.DurationVar(&o.limit, "limit", 5*time.Minute, "the longest that one phase may take")
 	flags.DurationVar(&o.rest, "rest", 0, "pause before each part: machines that may use much, but not for long, recover meanwhile")
+	flags.StringVar(&o.profile, "profile", "", "folder for processor profiles of the control plane, one for some seconds of each phase")
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("read the command line: %w", err)
 	}
@@ -126,6 +128,11 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer tidy()
+	if o.profile != "" {
+		if err := os.MkdirAll(o.profile, 0o700); err != nil {
+			return fmt.Errorf("make the folder of --profile: %w", err)
+		}
+	}
 
 	result := newResults(o)
 	err = measureAll(ctx, o, chosen, dir, result)

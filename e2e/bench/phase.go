@@ -126,7 +126,9 @@ func (b *bench) cycle(ctx context.Context, p part) error {
 		if phase == phaseRecreate || phase == phaseInPlace {
 			at++
 		}
+		stop := b.profiles(ctx, p.name+"-"+phase)
 		f, err := b.phase(ctx, w, phase, p.pods(b.options), image(at))
+		stop()
 		if err != nil {
 			return fmt.Errorf("%s: %w", phase, err)
 		}

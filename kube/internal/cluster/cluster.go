@@ -31,7 +31,8 @@ type Options struct {
 	Port          int // 0: any free one
 	APIServerOnly bool
 	NoSync        bool
-	Nodes         int // real ones, on this machine
+	Profiling     bool // the API server serves /debug/pprof
+	Nodes         int  // real ones, on this machine
 	Simulated     int
 	RestartDelay  simnode.Delay // of containers on simulated nodes
 	Images        string        // folder of image archives that real nodes get
@@ -188,7 +189,9 @@ func (c *Cluster) runEtcd(ctx context.Context) error {
 }
 
 func (c *Cluster) runAPIServer(ctx context.Context) error {
-	config := controlplane.Config{Dir: c.Dir, PKI: c.certs, Etcd: c.etcd.Endpoint, Listener: c.api, Alone: c.APIServerOnly}
+	config := controlplane.Config{
+		Dir: c.Dir, PKI: c.certs, Etcd: c.etcd.Endpoint, Listener: c.api, Alone: c.APIServerOnly, Profiling: c.Profiling,
+	}
 	if c.network != nil {
 		config.Advertise = c.network.ControlPlaneIP()
 	}

@@ -42,6 +42,7 @@ What was stored is there again at the next start on the same --data-dir.`,
 		"how long a container on a simulated node is away when it is changed in place: a time or a range")
 	flags.StringVar(&o.Images, "images", "", "folder of image archives for real nodes (default: images beside this program)")
 	flags.BoolVar(&o.NoSync, "no-fsync", false, "do not force writes to the disk: faster, and data may be lost in a power cut")
+	flags.BoolVar(&o.Profiling, "profiling", false, "serve profiles of this process to administrators: kubectl get --raw /debug/pprof/profile")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o.Dir, o.Start, o.Out, o.Version = *dir, time.Now(), cmd.OutOrStdout(), gitVersion()
 		if err := choose(&o, only, delay); err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strconv"
 
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -42,6 +43,8 @@ type Config struct {
 	// Alone says that no controller-manager will run, so that nothing makes the service
 	// accounts which pods would otherwise need.
 	Alone bool
+	// Profiling serves /debug/pprof of this process to those who may read it, which are the cluster's administrators.
+	Profiling bool
 }
 
 // RunAPIServer runs kube-apiserver until ctx ends.
@@ -102,7 +105,7 @@ func (c Config) apiServerFlags(policy string) []string {
 		"--max-requests-inflight=1200", "--max-mutating-requests-inflight=600",
 		// No kube-proxy serves this process: it finds the pods of webhooks and aggregated APIs itself.
 		"--enable-aggregator-routing=true",
-		"--profiling=false",
+		"--profiling=" + strconv.FormatBool(c.Profiling),
 		// At the end watches are told so at once, and connections that stay open all the same get 2 s instead of a minute.
 		"--shutdown-watch-termination-grace-period=1s", "--shutdown-send-retry-after=true",
 	}
