@@ -62,8 +62,8 @@ const (
 	// ContainerLaunchPriorityCompleted is "true" once all containers were started in their order.
 	ContainerLaunchPriorityCompleted = "apps.kruise.io/container-launch-priority-completed"
 
-	// RelatedPub is the name of the PodUnavailableBudget that guards the pod, where something writes it. Holdfast does not, and
-	// does not read it: a pod that was made before its budget, or whose labels changed, would be unguarded.
+	// RelatedPub is the name of the PodUnavailableBudget that guards the pod, for those who look. No decision reads it: a pod
+	// that was made before its budget, or whose labels changed, would be unguarded for a moment.
 	RelatedPub = "kruise.io/related-pub"
 
 	// PodDeletionCost makes pods with a lower number go first when the set is scaled down

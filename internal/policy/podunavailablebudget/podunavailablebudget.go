@@ -63,7 +63,7 @@ type Deps struct {
 
 // +kubebuilder:rbac:groups=policy.kruise.io,resources=podunavailablebudgets,verbs=get;list;watch
 // +kubebuilder:rbac:groups=policy.kruise.io,resources=podunavailablebudgets/status,verbs=get;update;patch
-// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps,resources=replicasets;daemonsets,verbs=get
 // +kubebuilder:rbac:groups=apps,resources=deployments/scale;statefulsets/scale;replicasets/scale,verbs=get
@@ -158,32 +158,41 @@ func (m *memo) newest(cached *policyv1beta1.PodUnavailableBudget) *policyv1beta1
 	return cached
 }
 
-// Reconcile is one pass: observe, settle what is over, report. It writes the status itself, by compare-and-swap: decisions
-// are written to the same status, and none of them may get lost.
+// Reconcile is one pass over a budget, and over the marks of its pods.
 func (k *Keeper) Reconcile(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget) (reconcile.Result, error) {
 	if pub.DeletionTimestamp != nil {
 		return reconcile.Result{}, nil
 	}
+	guarded, result, err := k.pass(ctx, pub)
+	if err != nil {
+		return result, err
+	}
+	return result, k.mark(ctx, pub, guarded) // outside the turn: decisions need not wait for it
+}
+
+// pass observes, settles what is over, and reports; it answers which pods are guarded. It writes the status itself, by
+// compare-and-swap: decisions are written to the same status, and none of them may get lost.
+func (k *Keeper) pass(ctx context.Context, pub *policyv1beta1.PodUnavailableBudget) ([]*corev1.Pod, reconcile.Result, error) {
 	m := k.memo(client.ObjectKeyFromObject(pub))
 	if err := m.take(ctx); err != nil {
-		return reconcile.Result{}, err
+		return nil, reconcile.Result{}, err
 	}
 	defer m.done()
 	pub = m.newest(pub)
 	seen, err := k.observe(ctx, pub)
 	if err != nil {
-		return reconcile.Result{}, err
+		return nil, reconcile.Result{}, err
 	}
 	after := pub.DeepCopy()
 	report(after, seen, k.deps.Clock.Now())
 	if again, hold := k.unhurried(m, pub, after); hold {
-		return reconcile.After(again), nil
+		return seen.guarded.active, reconcile.After(again), nil
 	}
 	if err := k.write(ctx, k.deps.Client, m, after); err != nil {
-		return reconcile.Result{}, err
+		return nil, reconcile.Result{}, err
 	}
 	tell(ctx, pub, after)
-	return reconcile.After(again(after, k.deps.Clock.Now())), nil
+	return seen.guarded.active, reconcile.After(again(after, k.deps.Clock.Now())), nil
 }
 
 // observation is what a pass has seen of a budget.

@@ -264,3 +264,44 @@ func TestSchema(t *testing.T) {
 		}
 	}
 }
+
+// TestMarks: pods name the budget that guards them, and no other one that they are not guarded by.
+func TestMarks(t *testing.T) {
+	s := newScene(t)
+	s.deployment("web", 2)
+	pods := append(s.pods("web", 2), s.pods("db", 1, func(p *corev1.Pod) {
+		p.Annotations = map[string]string{"kruise.io/related-pub": "web"}
+	})...)
+	s.budget("web", "1")
+	r := s.lagging(nil)
+	marked := func(want ...string) {
+		t.Helper()
+		for i, p := range pods {
+			if got := s.pod(p.Name).Annotations["kruise.io/related-pub"]; got != want[i] {
+				t.Errorf("pod %s is marked %q, want %q", p.Name, got, want[i])
+			}
+		}
+	}
+	r.reconcile("web")
+	marked("web", "web", "")
+	s.budget("second", "1", bySelector("web"))
+	r.fresh().reconcile("second")
+	marked("web", "web", "")
+	before := s.pod(pods[0].Name).ResourceVersion
+	r.fresh().reconcile("web")
+	if after := s.pod(pods[0].Name).ResourceVersion; after != before {
+		t.Errorf("a pod that is marked was written again: %s, %s", before, after)
+	}
+	if err := s.env.Client.Delete(t.Context(), s.stored("web")); err != nil {
+		t.Fatal(err)
+	}
+	r.fresh().reconcile("second")
+	marked("second", "second", "")
+	pub := s.stored("second")
+	pub.Spec.Selector.MatchLabels["app"] = "db"
+	if err := s.env.Client.Update(t.Context(), pub); err != nil {
+		t.Fatal(err)
+	}
+	r.fresh().reconcile("second")
+	marked("", "", "second")
+}
