@@ -418,7 +418,7 @@ func (b *bench) remembered(ctx context.Context) error {
 		}
 		b.results.addNote(fmt.Sprintf("the operator's MB with %d deletions remembered (before: %.0f)", manyDeletions, float64(before)/1e6),
 			missing, "%.0f", float64(after)/1e6)
-		b.results.addNote("kB of the ledger that remembers them, the latest 10,000 by name", missing, "%.0f", float64(len(text))/1e3)
+		b.results.addNote("kB of the ledger that remembers them, the latest 2,000 by name", missing, "%.0f", float64(len(text))/1e3)
 		return nil
 	})
 }

@@ -31,17 +31,17 @@ type PodDeletionLedger struct {
 	// +optional
 	Clock metav1.MicroTime `json:"clock,omitempty"`
 
-	// Pods are the pods that were admitted lately, 16 bytes each: a hash of the uid, and the time of the permit in
-	// milliseconds, both big-endian.
+	// Names are the pods that were admitted lately, by the time of their permits. Each is the milliseconds since the one before,
+	// as a varint, and a hash of its uid in 8 bytes, big-endian.
 	//
 	// +optional
-	Pods []byte `json:"pods,omitempty"`
+	Names []byte `json:"names,omitempty"`
 
-	// Sums are older permits, and permits that nobody used, by time.
+	// Older are older permits, and permits that nobody used, by time. Each is the milliseconds since the one before, and how many
+	// they are, as varints.
 	//
 	// +optional
-	// +listType=atomic
-	Sums []DeletionSum `json:"sums,omitempty"`
+	Older []byte `json:"older,omitempty"`
 
 	// Blocks are permits that a replica has set aside and may be handing out now.
 	//
@@ -104,7 +104,7 @@ type PodDeletionLedgerList struct {
 	Items []PodDeletionLedger `json:"items"`
 }
 
-// DeletionSum is a number of permits, or denials, of one time.
+// DeletionSum is a number of denials of one time.
 type DeletionSum struct {
 	// Stamp in milliseconds since 1970.
 	Stamp int64 `json:"stamp"`

@@ -518,14 +518,14 @@ func (in *PodDeletionLedger) DeepCopyInto(out *PodDeletionLedger) {
 	out.TypeMeta = in.TypeMeta
 	in.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
 	in.Clock.DeepCopyInto(&out.Clock)
-	if in.Pods != nil {
-		in, out := &in.Pods, &out.Pods
+	if in.Names != nil {
+		in, out := &in.Names, &out.Names
 		*out = make([]byte, len(*in))
 		copy(*out, *in)
 	}
-	if in.Sums != nil {
-		in, out := &in.Sums, &out.Sums
-		*out = make([]DeletionSum, len(*in))
+	if in.Older != nil {
+		in, out := &in.Older, &out.Older
+		*out = make([]byte, len(*in))
 		copy(*out, *in)
 	}
 	if in.Blocks != nil {

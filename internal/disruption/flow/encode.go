@@ -10,26 +10,18 @@ import (
 	"github.com/holdfast-io/holdfast/api/policy/v1alpha1"
 )
 
-const podBytes = 16
+const hashBytes = 8
 
 // Read makes a ledger of its stored form.
 func Read(from *v1alpha1.PodDeletionLedger) (*Ledger, error) {
-	if len(from.Pods)%podBytes != 0 {
-		return nil, fmt.Errorf("read PodDeletionLedger %s: its pods have %d bytes, which is not a multiple of %d: delete the ledger, "+
-			"a new one is made from what the replicas remember", from.Name, len(from.Pods), podBytes)
-	}
-	n := len(from.Pods) / podBytes
 	l := &Ledger{
-		PolicyUID: from.PolicyUID, Generation: from.Generation, Clock: millis(from.Clock),
-		hashes: make([]uint64, n), stamps: make([]int64, n),
-		Sums: sums(from.Sums), Denials: sums(from.Denials),
+		PolicyUID: from.PolicyUID, Generation: from.Generation, Clock: millis(from.Clock), Denials: denials(from.Denials),
 		Trips: from.Trips, TrippedAt: millis(from.TrippedAt),
 		Admitted: from.Admitted, Denied: from.Denied, WouldDeny: from.WouldDeny, Recent: from.Recent,
 	}
-	for i := range n {
-		at := from.Pods[i*podBytes:]
-		l.hashes[i] = binary.BigEndian.Uint64(at)
-		l.stamps[i] = int64(binary.BigEndian.Uint64(at[8:])) //nolint:gosec // written from an int64
+	if !l.readNames(from.Names) || !l.readSums(from.Older) {
+		return nil, fmt.Errorf("read PodDeletionLedger %s: a part of it is cut off: delete the ledger, "+
+			"a new one is made from what the replicas remember", from.Name)
 	}
 	for _, b := range from.Blocks {
 		l.Blocks = append(l.Blocks, Block{b.Holder, b.Stamp, int(b.N)})
@@ -43,12 +35,7 @@ func Read(from *v1alpha1.PodDeletionLedger) (*Ledger, error) {
 // Write puts a ledger into its stored form.
 func (l *Ledger) Write(into *v1alpha1.PodDeletionLedger) {
 	into.PolicyUID, into.Generation, into.Clock = l.PolicyUID, l.Generation, micro(l.Clock)
-	into.Pods = make([]byte, 0, len(l.hashes)*podBytes)
-	for i, hash := range l.hashes {
-		into.Pods = binary.BigEndian.AppendUint64(into.Pods, hash)
-		into.Pods = binary.BigEndian.AppendUint64(into.Pods, uint64(l.stamps[i])) //nolint:gosec // a time after 1970
-	}
-	into.Sums, into.Denials = stored(l.Sums), stored(l.Denials)
+	into.Names, into.Older, into.Denials = l.names(), l.sums(), stored(l.Denials)
 	into.Blocks, into.Marks = nil, nil
 	for _, b := range l.Blocks {
 		into.Blocks = append(into.Blocks, v1alpha1.DeletionBlock{Holder: b.Holder, Stamp: b.Stamp, N: int32(b.N)}) //nolint:gosec // small
@@ -60,7 +47,64 @@ func (l *Ledger) Write(into *v1alpha1.PodDeletionLedger) {
 	into.Admitted, into.Denied, into.WouldDeny, into.Recent = l.Admitted, l.Denied, l.WouldDeny, l.Recent
 }
 
-func sums(from []v1alpha1.DeletionSum) []Sum {
+// names are the pods in the order of their stamps.
+func (l *Ledger) names() []byte {
+	var text []byte
+	former := int64(0)
+	for i, hash := range l.hashes {
+		text = binary.AppendVarint(text, l.stamps[i]-former)
+		text = binary.BigEndian.AppendUint64(text, hash)
+		former = l.stamps[i]
+	}
+	return text
+}
+
+func (l *Ledger) readNames(text []byte) bool {
+	n := len(text) / (hashBytes + 1)
+	l.hashes, l.stamps = make([]uint64, 0, n), make([]int64, 0, n)
+	former := int64(0)
+	for len(text) > 0 {
+		since, n := binary.Varint(text)
+		if n <= 0 || len(text) < n+hashBytes {
+			return false
+		}
+		former += since
+		l.hashes, l.stamps = append(l.hashes, binary.BigEndian.Uint64(text[n:])), append(l.stamps, former)
+		text = text[n+hashBytes:]
+	}
+	return true
+}
+
+func (l *Ledger) sums() []byte {
+	var text []byte
+	former := int64(0)
+	for _, s := range l.Sums {
+		text = binary.AppendVarint(text, s.Stamp-former)
+		text = binary.AppendVarint(text, int64(s.N))
+		former = s.Stamp
+	}
+	return text
+}
+
+func (l *Ledger) readSums(text []byte) bool {
+	former := int64(0)
+	for len(text) > 0 {
+		since, n := binary.Varint(text)
+		if n <= 0 {
+			return false
+		}
+		count, m := binary.Varint(text[n:])
+		if m <= 0 {
+			return false
+		}
+		former += since
+		l.Sums = append(l.Sums, Sum{former, int(count)})
+		text = text[n+m:]
+	}
+	return true
+}
+
+func denials(from []v1alpha1.DeletionSum) []Sum {
 	var out []Sum
 	for _, s := range from {
 		out = append(out, Sum{s.Stamp, int(s.N)})

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// maxPods is how many pods are remembered one by one; the permits of older ones are kept as sums.
-	maxPods = 10_000
+	// maxPods is how many pods are remembered one by one; the permits of older ones are kept as sums. What is tried again comes
+	// soon, and each write carries all of them.
+	maxPods = 2_000
 	// maxMarks is how many replicas' last writes are remembered.
 	maxMarks = 16
 	// MaxRecent is how many decisions are remembered.

@@ -20,6 +20,8 @@ const (
 	spendable = flow.Life - flow.Reply
 	// A block is renewed this long before it may no longer be spent.
 	renewAhead = 500 * time.Millisecond
+	// For how many writes what is left of a block must last.
+	lasting = 2
 	// How many wishes may wait for a write: more come only from an attack, or while the API server is away.
 	maxQueue = 10_000
 	// How often what is over is looked for in what is remembered.
@@ -93,6 +95,8 @@ type block struct {
 	until time.Time
 	// generation of the policy under which it was set aside.
 	generation int64
+	// since when it is there.
+	since time.Time
 	// spent are pods that got one and are not known to be written down yet, each once. The first writing of them are being so
 	// now; the first sent of them may be, by a write that nobody heard of.
 	spent         []uint64
@@ -120,6 +124,7 @@ type book struct {
 	pruned  time.Time            // the same of mine
 	demand  time.Time            // when it was asked last
 	retryAt time.Time
+	took    time.Duration // a write, lately
 	seq     int64
 	retired bool // the scribe has ended: whoever asks writes himself
 }
@@ -218,7 +223,7 @@ func (b *book) fromMemory(a ask) (ans answer, decided, near bool) {
 	b.block.left--
 	b.block.spent = append(b.block.spent, a.hash)
 	b.own(a.hash, permit{stamp: b.block.stamp, until: b.block.until, fresh: true})
-	if b.block.left*2 <= b.block.size {
+	if b.scarce(now) {
 		b.stir()
 	}
 	ans = b.usage(t, now)
@@ -244,6 +249,17 @@ func (b *book) own(hash uint64, p permit) {
 // hasPermit tells whether the block has a permit to hand out. One of an older spec has not: it may have allowed more.
 func (b *book) hasPermit(t *terms, now time.Time) bool {
 	return b.block.left > 0 && now.Before(b.block.until) && b.block.generation == t.generation
+}
+
+// scarce tells whether more must be set aside now, to be there before the last one is handed out: when half of the block is
+// left, or sooner, when it goes so fast that the rest may not last for the time of a write.
+func (b *book) scarce(now time.Time) bool {
+	spent := b.block.size - b.block.left
+	if spent <= 0 {
+		return false
+	}
+	pace := now.Sub(b.block.since) / time.Duration(spent)
+	return spent >= b.block.left || time.Duration(b.block.left)*pace < lasting*b.took
 }
 
 // at is a local time as the ledger has it.

@@ -16,6 +16,8 @@ import (
 const (
 	// How often a write that lost against another replica's is made again.
 	maxWrites = 12
+	// The longest pause after a conflict.
+	maxYield = 250 * time.Millisecond
 	// How long one request to the API server may take.
 	writeLimit = 2 * time.Second
 	// How long after a failed write the next is made, when nobody waits for it.
@@ -149,7 +151,7 @@ func (b *book) due(t *terms, now time.Time) due {
 	busy := b.keeper.owner.setsAside(now) && !t.observe && now.Sub(b.demand) < spendable
 	if b.block.open {
 		d.over = !now.Before(b.block.until) || b.block.generation != t.generation
-		d.low = busy && (b.block.left*2 <= b.block.size || b.block.until.Sub(now) < renewAhead)
+		d.low = busy && (b.scarce(now) || b.block.until.Sub(now) < renewAhead)
 	}
 	d.reserve = busy && (d.waited || d.low || d.over)
 	return d
@@ -189,6 +191,10 @@ func (b *book) commit(ctx context.Context, t *terms, w *work) (done *attempt, ve
 		}
 	}
 	for i := range maxWrites {
+		if made := wrote(base, b.keeper.identity, w.sent); made != nil {
+			made.ledger = base
+			return made, at, nil
+		}
 		if t, err = b.current(ctx, t, base); err != nil {
 			return nil, "", err
 		}
@@ -200,29 +206,60 @@ func (b *book) commit(ctx context.Context, t *terms, w *work) (done *attempt, ve
 		begun := b.keeper.now()
 		version, putErr := b.put(ctx, t, at, one.ledger)
 		if putErr == nil {
-			b.keeper.metrics.written(t.name, b.keeper.now().Sub(begun))
+			b.keeper.metrics.written(t.name, b.wrote(begun))
 			return one, version, nil
 		}
 		if errors.Is(putErr, errConflict) {
 			b.keeper.metrics.conflict(t.name)
-			b.keeper.pause(ctx, time.Duration(rand.IntN(1+4*min(i, 5)))*time.Millisecond) //nolint:gosec // spreads writers, no secret
+			b.yield(ctx, i)
+			if shown, shownAt, news := b.shown(at); news {
+				base, at = shown, shownAt
+				continue
+			}
 		} else if ctx.Err() != nil {
 			return nil, "", putErr
 		}
-		stored, storedAt, err := b.read(ctx, t)
-		if err != nil {
+		if base, at, err = b.read(ctx, t); err != nil {
 			return nil, "", errors.Join(putErr, err)
 		}
-		if made := wrote(stored, b.keeper.identity, w.sent); made != nil {
-			made.ledger = stored
-			return made, storedAt, nil
-		}
-		base, at = stored, storedAt
-		if stored == nil {
+		if base == nil {
 			base = b.remembered(t) // somebody deleted it: it is made again from what we know
 		}
 	}
 	return nil, "", fmt.Errorf("write PodDeletionLedger %s: other replicas wrote it %d times in between: try again", t.name, maxWrites)
+}
+
+// wrote notes how long a write took.
+func (b *book) wrote(begun time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	took := b.keeper.now().Sub(begun)
+	b.took = (3*b.took + took) / 4
+	return took
+}
+
+// yield waits a moment after a conflict. The preferred replica writes for all and goes first; the others leave it the time of
+// a write, each time longer.
+func (b *book) yield(ctx context.Context, conflicts int) {
+	b.mu.Lock()
+	took := max(b.took, time.Millisecond)
+	b.mu.Unlock()
+	most := min(took*time.Duration(1+conflicts), maxYield)
+	if b.keeper.owner.mine(b.keeper.now()) {
+		most = min(took/4, maxYield)
+	}
+	b.keeper.pause(ctx, rand.N(most)) //nolint:gosec // spreads writers, no secret
+}
+
+// shown is the ledger that the watch has shown, if it is newer than a version: that saves asking for it. Should it be old, too,
+// the next write tells.
+func (b *book) shown(than string) (*flow.Ledger, string, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.view == nil || b.version == "" || than == "" || !reconcile.Newer(b.version, than) {
+		return nil, "", false
+	}
+	return b.view, b.version, true
 }
 
 // current are the terms to write by: a ledger that was written for other ones is older, or ours are.
@@ -403,7 +440,7 @@ func (b *book) settle(w *work, done *attempt, version string) {
 		stamp := done.ledger.StampOf(b.keeper.identity)
 		b.block = block{
 			open: true, size: done.size, left: max(done.size-len(b.block.spent), 0), spent: b.block.spent,
-			stamp: stamp, until: w.begun.Add(spendable), generation: done.ledger.Generation,
+			stamp: stamp, until: w.begun.Add(spendable), generation: done.ledger.Generation, since: w.begun,
 		}
 	}
 }
