@@ -53,7 +53,7 @@ lint: bin/tools/golangci-lint ## Lint both modules
 ##@ Build
 
 build: ## Build bin/holdfast and bin/kubectl-holdfast
-	go build -ldflags '-s -w' -o bin/ ./cmd/holdfast ./cmd/kubectl-holdfast
+	go build -tags grpcnotrace -ldflags '-s -w' -o bin/ ./cmd/holdfast ./cmd/kubectl-holdfast
 
 kube: bin/holdfast-kube ## Build bin/holdfast-kube, the embedded Kubernetes (minutes at first, then only when kube/ changes)
 

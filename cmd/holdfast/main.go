@@ -1,4 +1,4 @@
-// Command holdfast is the operator, its installer, and the user's verbs.
+// Command holdfast is the operator, the node daemon, their installer, and the user's verbs.
 package main
 
 import (
@@ -11,5 +11,5 @@ import (
 
 func main() {
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
-	os.Exit(root.Execute(root.New("holdfast", streams, newOperator(streams)), streams))
+	os.Exit(root.Execute(root.New("holdfast", streams, newOperator(streams), newNode(streams)), streams))
 }

@@ -104,10 +104,9 @@ func (o *Options) Validate() error {
 		return misuse("--concurrency is %d: give at least 1", o.Concurrency)
 	case o.ShutdownDelay < 0:
 		return misuse("--shutdown-delay is %s: give 0 or more", o.ShutdownDelay)
-	case verbosity(o.LogLevel) < 0:
-		return misuse("--log-level is %q: use info, debug or trace", o.LogLevel)
-	case o.LogFormat != "json" && o.LogFormat != "text":
-		return misuse("--log-format is %q: use json or text", o.LogFormat)
+	}
+	if err := checkLog(o.LogLevel, o.LogFormat); err != nil {
+		return err
 	}
 	for _, bind := range []struct{ flag, address string }{
 		{"--webhook-bind", o.WebhookBind}, {"--metrics-bind", o.MetricsBind}, {"--health-bind", o.HealthBind},
@@ -125,6 +124,16 @@ func (o *Options) Validate() error {
 	}
 	_, _, err := o.parts(Rooms())
 	return err
+}
+
+func checkLog(level, format string) error {
+	switch {
+	case verbosity(level) < 0:
+		return misuse("--log-level is %q: use info, debug or trace", level)
+	case format != "json" && format != "text":
+		return misuse("--log-format is %q: use json or text", format)
+	}
+	return nil
 }
 
 func checkAddress(flag, address string) error {

@@ -44,8 +44,11 @@ func newInstall(streams genericiooptions.IOStreams) *cobra.Command {
 	flags.StringVar(&opts.SystemNamespace, "system-namespace", opts.SystemNamespace, "namespace of the operator")
 	flags.StringVar(&opts.Image, "image", opts.Image, "image of the operator")
 	flags.Int32Var(&opts.Replicas, "replicas", opts.Replicas, "replicas of the operator")
+	flags.BoolVar(&opts.Node, "node", opts.Node, "install the node daemon, too; --node=false takes it away")
+	flags.StringVar(&opts.RuntimeEndpoint, "runtime-endpoint", "",
+		"socket of the nodes' container runtime, such as unix:///run/containerd/containerd.sock; default: the usual ones are looked for")
 	flags.StringSliceVar(&opts.Parts, "parts", nil, "parts to install; default: all")
-	flags.StringSliceVar(&opts.Only, "only", nil, "steps to take: crds, namespace, rbac, operator, policies, webhooks; default: all")
+	flags.StringSliceVar(&opts.Only, "only", nil, "steps to take: crds, namespace, rbac, operator, node, policies, webhooks; default: all")
 	flags.BoolVar(&opts.TakeOver, "take-over", false, "take definitions over from another installation; every object stays")
 	flags.BoolVar(&opts.Wait, "wait", opts.Wait, "wait until the operator is ready")
 	flags.DurationVar(&opts.Timeout, "timeout", opts.Timeout, "how long all of it may take")

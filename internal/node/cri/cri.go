@@ -56,12 +56,12 @@ type Client struct {
 // Endpoints are where runtimes listen as a rule, in the order in which they are looked for.
 func Endpoints() []string {
 	return []string{
-		"/run/containerd/containerd.sock", "/run/crio/crio.sock", "/var/run/cri-dockerd.sock", "/run/k3s/containerd/containerd.sock",
+		"/run/containerd/containerd.sock", "/run/crio/crio.sock", "/run/cri-dockerd.sock", "/run/k3s/containerd/containerd.sock",
 	}
 }
 
-// Find returns the first of the usual endpoints that exists below root, which is "" or where the node's /run and /var/run are
-// mounted.
+// Find returns the first of the usual endpoints that exists below root, which is "" or where the node's /run is
+// mounted. /var/run is the same folder wherever such a runtime runs.
 func Find(root string) (string, error) {
 	for _, path := range Endpoints() {
 		info, err := os.Stat(root + path)

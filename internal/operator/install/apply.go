@@ -35,8 +35,10 @@ func Apply(ctx context.Context, c client.Client, o Options, w io.Writer) error {
 		return err
 	}
 	if !o.DryRun {
-		if err := waitNamespaceGone(ctx, c, o.SystemNamespace, w); err != nil {
-			return err
+		for _, namespace := range []string{o.SystemNamespace, nodeNamespace(o)} {
+			if err := waitNamespaceGone(ctx, c, namespace, w); err != nil {
+				return err
+			}
 		}
 		if err := freeAddresses(ctx, c, manifests); err != nil {
 			return err
@@ -56,6 +58,9 @@ func Apply(ctx context.Context, c client.Client, o Options, w io.Writer) error {
 		return err
 	}
 	if err := removePolicies(ctx, c, o, w); err != nil {
+		return err
+	}
+	if err := removeNode(ctx, c, o, w); err != nil {
 		return err
 	}
 	return waitInjected(ctx, c, o, w, manifests)

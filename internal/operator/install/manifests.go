@@ -53,6 +53,10 @@ func Manifests(o Options) ([]Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	nodeAccess, err := rolesFor(nodeName, nodeNamespace(o), nodeSubject(o))
+	if err != nil {
+		return nil, err
+	}
 	scheme, err := operator.NewScheme()
 	if err != nil {
 		return nil, err
@@ -72,6 +76,9 @@ func Manifests(o Options) ([]Manifest, error) {
 	add(stepCRDs, definitions...)
 	add(stepRBAC, access...)
 	add(stepOperator, secret(o), lease(o), service(o), budget(o), deployment(o))
+	if o.Node {
+		add(stepNode, slices.Concat(node(o), nodeAccess)...)
+	}
 	add(stepPolicies, operator.Policies(o.Parts...)...)
 	if config := admission.Mutating(operator.ConfigurationName, hooks, endpoint(o), nil); len(config.Webhooks) > 0 {
 		add(stepWebhooks, config)
@@ -142,18 +149,32 @@ func namespace(o Options) client.Object {
 	}
 }
 
-// access is the account, its generated roles and their bindings.
+// access is the account of the operator, its generated roles and their bindings.
 func access(o Options) ([]client.Object, error) {
 	account := &corev1.ServiceAccount{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: o.SystemNamespace, Name: name},
 	}
 	subject := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: o.SystemNamespace, Name: name}}
-	out := []client.Object{account}
+	generated, err := rolesFor(name, o.SystemNamespace, subject)
+	if err != nil {
+		return nil, err
+	}
+	out := append([]client.Object{account}, generated...)
+	out = append(out, protectionRole(o, subject)...)
+	return append(out, flowSchema(o)), nil
+}
+
+// rolesFor are the generated roles of one name, and their bindings to the subject; those of a namespace are in its own.
+func rolesFor(wanted, namespace string, subject []rbacv1.Subject) ([]client.Object, error) {
+	var out []client.Object
 	for document := range strings.SplitSeq(string(roles), "\n---\n") {
-		var kind metav1.TypeMeta
+		var kind metav1.PartialObjectMetadata
 		if err := yaml.Unmarshal([]byte(document), &kind); err != nil {
 			return nil, fmt.Errorf("read the generated roles: %w", err)
+		}
+		if kind.Name != wanted {
+			continue
 		}
 		switch kind.Kind {
 		case "ClusterRole":
@@ -172,17 +193,16 @@ func access(o Options) ([]client.Object, error) {
 			if err := yaml.UnmarshalStrict([]byte(document), role); err != nil {
 				return nil, fmt.Errorf("read the generated role: %w", err)
 			}
-			role.Namespace = o.SystemNamespace
+			role.Namespace = namespace
 			out = append(out, role, &rbacv1.RoleBinding{
 				TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBinding"},
-				ObjectMeta: metav1.ObjectMeta{Namespace: o.SystemNamespace, Name: role.Name},
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: role.Name},
 				Subjects:   subject,
 				RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
 			})
 		}
 	}
-	out = append(out, protectionRole(o, subject)...)
-	return append(out, flowSchema(o)), nil
+	return out, nil
 }
 
 // flowSchema lets the lease's renewals pass where the API server is flooded, with our own writes or another's: an operator

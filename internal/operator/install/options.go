@@ -17,12 +17,13 @@ const (
 	stepNamespace = "namespace"
 	stepRBAC      = "rbac"
 	stepOperator  = "operator"
+	stepNode      = "node"
 	stepPolicies  = "policies"
 	stepWebhooks  = "webhooks"
 )
 
 func steps() []string {
-	return []string{stepCRDs, stepNamespace, stepRBAC, stepOperator, stepPolicies, stepWebhooks}
+	return []string{stepCRDs, stepNamespace, stepRBAC, stepOperator, stepNode, stepPolicies, stepWebhooks}
 }
 
 // Options of an installation.
@@ -30,6 +31,10 @@ type Options struct {
 	SystemNamespace string
 	Image           string
 	Replicas        int32
+	// Node also installs the node daemon.
+	Node bool
+	// RuntimeEndpoint is the socket of the nodes' container runtime; empty: the usual ones are looked for.
+	RuntimeEndpoint string
 	// Parts to run; empty: all.
 	Parts []string
 	// Only these steps; empty: all.
@@ -47,6 +52,7 @@ func Defaults() Options {
 		SystemNamespace: operator.Defaults().SystemNamespace,
 		Image:           "registry.local/holdfast:" + operator.Version(),
 		Replicas:        2,
+		Node:            true,
 		Wait:            true,
 		Timeout:         5 * time.Minute,
 	}
@@ -61,6 +67,8 @@ func (o Options) Validate() error {
 		return misuse("--image is empty: name the operator's image")
 	case o.Replicas < 1:
 		return misuse("--replicas is %d: give at least 1; 2 keep admission going while one is replaced", o.Replicas)
+	case o.RuntimeEndpoint != "" && !strings.HasPrefix(o.RuntimeEndpoint, "unix:///"):
+		return misuse("--runtime-endpoint is %q: use unix:// and the absolute path of a socket", o.RuntimeEndpoint)
 	case o.Timeout <= 0:
 		return misuse("--timeout is %s: give more than 0", o.Timeout)
 	}

@@ -60,6 +60,9 @@ func Remove(ctx context.Context, c client.Client, o RemoveOptions, w io.Writer) 
 			return err
 		}
 	}
+	if err := r.removeNodeObjects(ctx, o.SystemNamespace); err != nil {
+		return err
+	}
 	if err := r.removeOwn(ctx, o.SystemNamespace); err != nil {
 		return err
 	}
@@ -68,8 +71,10 @@ func Remove(ctx context.Context, c client.Client, o RemoveOptions, w io.Writer) 
 			return err
 		}
 	}
-	if err := r.removeNamespace(ctx, o.SystemNamespace); err != nil {
-		return err
+	for _, namespace := range []string{o.SystemNamespace, nodeNamespace(Options{SystemNamespace: o.SystemNamespace})} {
+		if err := r.removeNamespace(ctx, namespace); err != nil {
+			return err
+		}
 	}
 	if left := present.text(); left != "" && !o.DeleteObjects {
 		return r.say("what remains: %s, with their pods; nothing keeps them now, until Holdfast is installed again", left)
