@@ -108,6 +108,11 @@ func (d *Decision) GuardKind() string {
 	return kind
 }
 
+// routine decisions let our own controllers go on where no guard had a say.
+func (d *Decision) routine() bool {
+	return d.Outcome == Allowed && d.Guard == "" && d.BreakGlass == "" && d.Cause != ""
+}
+
 // key is what repetitions have in common.
 func (d *Decision) key() string {
 	return strings.Join([]string{d.UID, d.Namespace, d.Name, d.Kind, d.User, d.Operation, string(d.Outcome), d.Guard, d.Reason}, "\x00")

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,10 @@ import (
 const (
 	// How often decisions are written down.
 	flushInterval = 2 * time.Second
+	// How long, and how many, decisions wait that nobody is waiting for: our own controllers' acts that no guard had a say in.
+	// A rollout makes many, and each flush is a write.
+	routineInterval = 6 * time.Second
+	maxRoutine      = 500
 	// How many decisions wait to be written at most; what comes beyond is counted as lost.
 	maxPending = 10000
 	// How long the same denial, asked for again and again, is one decision.
@@ -144,7 +149,9 @@ func (j *Journal) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ticker.C():
-			j.Flush(ctx)
+			if j.due() {
+				j.Flush(ctx)
+			}
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 			defer cancel()
@@ -152,6 +159,14 @@ func (j *Journal) Run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// due reports whether what waits may be written down now: all but a few routine decisions that came just now.
+func (j *Journal) due() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.pending) == 0 || len(j.pending) >= maxRoutine || j.clock.Since(j.pending[0].Time) >= routineInterval ||
+		slices.ContainsFunc(j.pending, func(d Decision) bool { return !d.routine() })
 }
 
 // Flush writes down what waits. What cannot be written is tried again with the next batch, as long as there is room.

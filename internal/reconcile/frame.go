@@ -40,8 +40,8 @@ type Options struct {
 	Recorder record.EventRecorder
 	// Metrics to count in; without them nothing is counted.
 	Metrics *Metrics
-	// StatusInterval is how long after a status write a change of mere counters waits; a changed observedGeneration,
-	// condition or other text is written at once. Default 1 s; negative: never waits.
+	// StatusInterval is how long after a status write a change of mere counters waits, twice as long after many in a row; a
+	// changed observedGeneration, condition or other text is written at once. Default 1 s; negative: never waits.
 	StatusInterval time.Duration
 	// Spacing is the time between the beginnings of two passes over one object, so that bursts of events fold into one.
 	// The first pass comes at once. Default 50 ms; negative: none.

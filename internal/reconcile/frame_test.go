@@ -231,6 +231,34 @@ func TestCountersWaitAndAreFlushed(t *testing.T) {
 	}
 }
 
+func TestCountersOfALongChangeAreToldLessOften(t *testing.T) {
+	s := newStage(t)
+	ready := int32(0)
+	s.room = func(_ context.Context, cs *appsv1beta1.CloneSet) (reconcile.Result, error) {
+		cs.Status.ObservedGeneration, cs.Status.ReadyReplicas = 1, ready
+		return reconcile.Result{}, nil
+	}
+	// play has a counter change five times a second.
+	play := func(what string, seconds, want int) {
+		t.Helper()
+		before := len(s.patches)
+		for range 5 * seconds {
+			ready++
+			s.clock.SetTime(s.clock.Now().Add(200 * time.Millisecond))
+			if _, err := s.pass(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := len(s.patches) - before; got != want {
+			t.Errorf("%s: %d writes in %d s, want %d", what, got, seconds, want)
+		}
+	}
+	play("at first, the one at once included", 10, 10)
+	play("then, the tenth counted one included", 21, 11)
+	s.clock.SetTime(s.clock.Now().Add(time.Minute))
+	play("after a rest", 10, 10)
+}
+
 func TestConditionsGoAtOnce(t *testing.T) {
 	s := newStage(t)
 	condition := metav1.Condition{Type: "Ready", Status: "False", Reason: "Waiting", Message: "1 of 3"}

@@ -17,6 +17,8 @@ type memo struct {
 	written client.Object
 	// wroteAt is when the status was written last.
 	wroteAt time.Time
+	// counted is how many writes in a row told nothing but counters.
+	counted int
 	// stalledAt is the generation that is stalled, and stalledFor its reason.
 	stalledAt  int64
 	stalledFor string

@@ -32,7 +32,7 @@ func statusOf(obj client.Object) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// writeStatus patches what changed of the status, in one request. A change of counters alone waits until the status
+// writeStatus patches what changed of the status, in one request. A change of counters alone waits until the
 // interval is over: then held is the time until the pass that writes it.
 func (f *Frame[T]) writeStatus(ctx context.Context, obj T, before json.RawMessage, m *memo, v verdict) (held time.Duration, err error) {
 	after, err := statusOf(obj)
@@ -43,10 +43,10 @@ func (f *Frame[T]) writeStatus(ctx context.Context, obj T, before json.RawMessag
 	if err != nil {
 		return 0, fmt.Errorf("compare the status of %s: %w", client.ObjectKeyFromObject(obj), err)
 	}
+	counters := !m.wroteAt.IsZero() && countersOnly(before, after)
 	// A failed pass comes back when its backoff ends, which may be long: it must not hold anything.
 	if v.outcome == outcomeSuccess || v.outcome == outcomeWait || v.outcome == outcomeConflict {
-		left := f.opts.StatusInterval - f.opts.Clock.Since(m.wroteAt)
-		if left > 0 && !m.wroteAt.IsZero() && countersOnly(before, after) {
+		if left := f.interval(m) - f.opts.Clock.Since(m.wroteAt); left > 0 && counters {
 			f.opts.Metrics.wrote(f.opts.Name, "held")
 			return left, nil
 		}
@@ -56,9 +56,28 @@ func (f *Frame[T]) writeStatus(ctx context.Context, obj T, before json.RawMessag
 		return 0, err
 	}
 	f.opts.Metrics.wrote(f.opts.Name, "written")
+	if m.counted++; !counters || f.opts.Clock.Since(m.wroteAt) >= calm*f.opts.StatusInterval {
+		m.counted = 0
+	}
 	m.wroteAt = f.opts.Clock.Now()
 	m.written = obj
 	return 0, nil
+}
+
+const (
+	// soon is how many changes of mere counters in a row are told at the status interval; those that follow come at twice that:
+	// what goes on for so long is watched less closely, and each is a write.
+	soon = 10
+	// calm is how many status intervals without a write end such a row.
+	calm = 4
+)
+
+// interval is how long after the last write a change of mere counters waits.
+func (f *Frame[T]) interval(m *memo) time.Duration {
+	if m.counted >= soon {
+		return 2 * f.opts.StatusInterval
+	}
+	return f.opts.StatusInterval
 }
 
 // patchStatus names the uid, so that the status of an object that was deleted and made again under its name is never
