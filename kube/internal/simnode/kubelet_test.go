@@ -7,7 +7,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
 var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant that Go has no form for
@@ -183,6 +185,40 @@ func TestStatusPatchHoldsOwnConditionsOnly(t *testing.T) {
 		if condition.Type == "example.com/other" || condition.Type == corev1.PodScheduled {
 			t.Errorf("patch holds %s, which is another writer's", condition.Type)
 		}
+	}
+}
+
+func TestPatchSaysWhatChanged(t *testing.T) {
+	pod := fixture()
+	gated := func(status corev1.ConditionStatus) corev1.PodStatus {
+		pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "gate"}}
+		set(&pod.Status, corev1.PodCondition{Type: "gate", Status: status}, metav1.NewTime(start))
+		return *Rules{}.Next(pod, Addresses{}, &Memory{}, start).Status
+	}
+	pod.Status = gated(corev1.ConditionFalse)
+	before := *pod.Status.DeepCopy()
+	after := gated(corev1.ConditionTrue)
+	raw, err := statusPatch(&corev1.Pod{ObjectMeta: pod.ObjectMeta, Status: before}, &after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	original, err := json.Marshal(corev1.Pod{Status: before})
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged, err := strategicpatch.StrategicMergePatch(original, raw, corev1.Pod{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got corev1.Pod
+	if err := json.Unmarshal(merged, &got); err != nil {
+		t.Fatal(err)
+	}
+	if !equality.Semantic.DeepEqual(got.Status.Conditions, after.Conditions) {
+		t.Errorf("patch %s leads to %+v, want %+v", raw, got.Status.Conditions, after.Conditions)
+	}
+	if strings.Contains(string(raw), "containerStatuses") || strings.Contains(string(raw), "Initialized") {
+		t.Errorf("patch %s says what has not changed", raw)
 	}
 }
 

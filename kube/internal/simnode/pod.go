@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 )
@@ -90,19 +90,40 @@ func (s *Simulator) write(ctx context.Context, pod *corev1.Pod, status *corev1.P
 	return nil
 }
 
+// statusPatch says the fields that changed. Conditions say their texts also where they are empty: the former ones would stay.
 func statusPatch(pod *corev1.Pod, status *corev1.PodStatus) ([]byte, error) {
-	before, err := json.Marshal(corev1.Pod{Status: pod.Status})
-	if err != nil {
-		return nil, fmt.Errorf("encode the status: %w", err)
+	changed, before := map[string]any{}, &pod.Status
+	put := func(name string, before, after any) {
+		if !equality.Semantic.DeepEqual(before, after) {
+			changed[name] = after
+		}
+	}
+	put("observedGeneration", before.ObservedGeneration, status.ObservedGeneration)
+	put("phase", before.Phase, status.Phase)
+	put("startTime", before.StartTime, status.StartTime)
+	put("hostIP", before.HostIP, status.HostIP)
+	put("hostIPs", before.HostIPs, status.HostIPs)
+	put("podIP", before.PodIP, status.PodIP)
+	put("podIPs", before.PodIPs, status.PodIPs)
+	put("initContainerStatuses", before.InitContainerStatuses, status.InitContainerStatuses)
+	put("containerStatuses", before.ContainerStatuses, status.ContainerStatuses)
+	var conditions []any
+	for _, c := range status.Conditions {
+		if slices.ContainsFunc(before.Conditions, func(old corev1.PodCondition) bool { return equality.Semantic.DeepEqual(old, c) }) {
+			continue
+		}
+		conditions = append(conditions, map[string]any{
+			"type": c.Type, "status": c.Status, "reason": c.Reason, "message": c.Message,
+			"lastTransitionTime": c.LastTransitionTime, "observedGeneration": c.ObservedGeneration,
+		})
+	}
+	if len(conditions) > 0 {
+		changed["conditions"] = conditions
 	}
 	// The uid keeps the patch from a later pod of the same name.
-	after, err := json.Marshal(corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: pod.UID}, Status: *status})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": changed})
 	if err != nil {
-		return nil, fmt.Errorf("encode the status: %w", err)
-	}
-	patch, err := strategicpatch.CreateTwoWayMergePatch(before, after, corev1.Pod{})
-	if err != nil {
-		return nil, fmt.Errorf("make the status patch: %w", err)
+		return nil, fmt.Errorf("encode the status patch: %w", err)
 	}
 	return patch, nil
 }

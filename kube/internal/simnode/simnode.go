@@ -27,6 +27,9 @@ const (
 	podWorkers  = 16
 	nodeWorkers = 8
 	namePrefix  = "sim-"
+	// lookAfter is how long after a change of a running pod its node acts on it, and what has changed by then is told in one
+	// write. A kubelet's second look at a pod waits until its runtime's containers were listed anew, which is up to a second.
+	lookAfter = 50 * time.Millisecond
 )
 
 // Config says how many simulated nodes there are and how they behave.
@@ -139,9 +142,14 @@ func (s *Simulator) settle(obj any) {
 
 func (s *Simulator) enqueue(obj any) {
 	pod, ok := obj.(*corev1.Pod)
-	if ok && pod.Spec.NodeName != "" && s.simulated(pod.Spec.NodeName) != nil {
-		s.queue.Add(cache.MetaObjectToName(pod))
+	if !ok || pod.Spec.NodeName == "" || s.simulated(pod.Spec.NodeName) == nil {
+		return
 	}
+	after := time.Duration(0)
+	if pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil {
+		after = lookAfter
+	}
+	s.queue.AddAfter(cache.MetaObjectToName(pod), after)
 }
 
 // simulated returns the node of that name if it is a simulated one.
