@@ -182,8 +182,6 @@ func (b *book) take(ctx context.Context, a ask) (answer, error) {
 	if near || a.here {
 		return b.write(ctx, w, nil)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	there := b.forward(ctx, a)
 	timer := b.keeper.clock.NewTimer(b.keeper.patience)
 	defer timer.Stop()
@@ -214,21 +212,34 @@ func (b *book) fromMemory(a ask) (ans answer, decided, near bool) {
 	if ans, no := b.denied(a, t, now); no {
 		return ans, true, near
 	}
-	if b.view == nil || !b.hasPermit(t, now) {
+	if !b.canSpend(a.hash, t, now) {
 		return answer{}, false, near
 	}
-	if _, counted := b.view.Find(a.hash); counted || slices.Contains(b.block.spent, a.hash) {
-		return answer{}, false, near // its permit moves, instead of a second one being spent
-	}
-	b.block.left--
-	b.block.spent = append(b.block.spent, a.hash)
-	b.own(a.hash, permit{stamp: b.block.stamp, until: b.block.until, fresh: true})
+	ans = b.spend(a.hash, t, now)
 	if b.scarce(now) {
 		b.stir()
 	}
-	ans = b.usage(t, now)
-	ans.Reason, ans.Stamp, ans.Fresh = ReasonAdmitted, b.block.stamp, true // what is full now was not before this one
 	return ans, true, near
+}
+
+// canSpend tells whether the block has a permit for a pod. One that is counted already has its permit moved, instead of a
+// second one being spent.
+func (b *book) canSpend(hash uint64, t *terms, now time.Time) bool {
+	if b.view == nil || !b.hasPermit(t, now) {
+		return false
+	}
+	_, counted := b.view.Find(hash)
+	return !counted && !slices.Contains(b.block.spent, hash)
+}
+
+// spend hands a permit of the block out.
+func (b *book) spend(hash uint64, t *terms, now time.Time) answer {
+	b.block.left--
+	b.block.spent = append(b.block.spent, hash)
+	b.own(hash, permit{stamp: b.block.stamp, until: b.block.until, fresh: true})
+	ans := b.usage(t, now)
+	ans.Reason, ans.Stamp, ans.Fresh = ReasonAdmitted, b.block.stamp, true // what is full now was not before this one
+	return ans
 }
 
 // good tells whether it may be handed out again.

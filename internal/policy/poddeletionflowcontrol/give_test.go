@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,8 @@ type moody struct {
 	lost bool
 	// held: a write waits until it is closed.
 	held chan struct{}
+	// takes is how long a write takes.
+	takes time.Duration
 }
 
 func (m *moody) Get(ctx context.Context, policy string) (*flow.Ledger, string, error) {
@@ -36,6 +39,7 @@ func (m *moody) Put(ctx context.Context, policy, version string, l *flow.Ledger)
 	if m.held != nil {
 		<-m.held
 	}
+	elapse(m.takes)
 	made, err := m.shelf.Put(ctx, policy, version, l)
 	if m.lost {
 		return "", errors.New("connection reset")
@@ -168,6 +172,32 @@ func TestPermitOfWhatPassesAnyway(t *testing.T) {
 		s.take(deletion("b", by("system:kube-scheduler")))
 		if got := s.take(deletion("b")).Outcome; got != disruption.Deny {
 			t.Errorf("a person's deletion above the limit: %v, want it denied", got)
+		}
+	})
+}
+
+// TestServedByTheWriteUnderWay: who comes while more is being set aside waits for that write, not for another one.
+func TestServedByTheWriteUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := holder(t)
+		store.takes = 100 * time.Millisecond
+		s.owner.set(s.now().Add(time.Hour), "")
+		begun := time.Now()
+		for i := range 5 {
+			s.take(deletion(fmt.Sprint("pod-", i))) // the third has more set aside
+		}
+		if took := time.Since(begun); took != 0 {
+			t.Fatalf("what is set aside took %s", took)
+		}
+		elapse(40 * time.Millisecond)
+		s.take(deletion("late"))
+		if took := time.Since(begun); took != store.takes {
+			t.Errorf("the answer came after %s, want that of the write, %s", took, store.takes)
+		}
+		s.owner.set(time.Time{}, "")
+		elapse(spendable) // what is still set aside is given back
+		if n := s.count("fleet"); n != 7 {
+			t.Errorf("7 pods were let go, and the ledger counts %d", n)
 		}
 	})
 }

@@ -15,6 +15,8 @@ const (
 	PeerPath = "/peer/policy.kruise.io/poddeletionflowcontrols"
 	// How long another replica may take before we begin to write ourselves, and wait for both.
 	peerLimit = 150 * time.Millisecond
+	// How long we listen for its answer at most. Who leaves sooner would end the connection, and pay for another one.
+	peerMost = time.Second
 	// The largest question that is read.
 	maxPeerBody = 4 << 10
 )
@@ -37,22 +39,22 @@ type peerAsk struct {
 
 var errUnknownPolicy = errors.New("this replica does not know that policy")
 
-// forward asks the preferred replica until ctx ends; the channel is closed when it has no answer.
+// forward asks the preferred replica; the channel is closed when it has no answer in time.
 func (b *book) forward(ctx context.Context, a ask) <-chan answer {
 	k, there := b.keeper, make(chan answer, 1)
 	go func() {
 		defer close(there)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), peerMost)
+		defer cancel()
 		ans, err := b.call(ctx, peerAsk{Policy: b.terms.Load().name, UID: b.terms.Load().uid, Pod: a.hash})
 		if err == nil {
 			k.owner.answered()
 			there <- ans
 			return
 		}
-		if ctx.Err() == nil { // else nobody waits any more
-			k.owner.shun(k.now())
-			k.metrics.forwardFailed(b.terms.Load().name)
-			k.log.V(1).Info("the preferred replica did not answer", "error", err.Error())
-		}
+		k.owner.shun(k.now())
+		k.metrics.forwardFailed(b.terms.Load().name)
+		k.log.V(1).Info("the preferred replica did not answer", "error", err.Error())
 	}()
 	return there
 }

@@ -406,8 +406,9 @@ func (b *book) finish(t *terms, w *work, done *attempt, version string, err erro
 			b.reply(t, w, wish, done, i, now)
 		}
 	}
+	served := b.serve(now)
 	b.mu.Unlock()
-	for _, wish := range w.wishes {
+	for _, wish := range slices.Concat(w.wishes, served) {
 		if wish.done != nil {
 			close(wish.done)
 		}
@@ -416,6 +417,25 @@ func (b *book) finish(t *terms, w *work, done *attempt, version string, err erro
 		b.keeper.log.V(1).Info("a ledger was not written", "policy", t.name, "error", err.Error())
 		b.keeper.metrics.failed(t.name)
 	}
+}
+
+// serve hands what has been set aside just now to those that came meanwhile: they need not wait for another write.
+func (b *book) serve(now time.Time) (served []*wish) {
+	t, open := b.terms.Load(), false
+	if b.view != nil {
+		_, open = b.view.Open(b.at(now), t.breaker, t.closed)
+	}
+	b.queue = slices.DeleteFunc(b.queue, func(w *wish) bool {
+		if open || w.done == nil || w.force || !b.canSpend(w.hash, t, now) {
+			return false
+		}
+		if !w.left.Load() {
+			w.answer = b.spend(w.hash, t, now)
+		}
+		served = append(served, w)
+		return true
+	})
+	return served
 }
 
 // settle makes what was written ours.
