@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -283,6 +284,13 @@ func TestForgetting(t *testing.T) {
 	}
 	if l.Pods() > maxPods+1 || len(l.Sums) < 100 || len(l.Sums) > 2000 {
 		t.Errorf("%d pods and %d sums are remembered", l.Pods(), len(l.Sums))
+	}
+	stored := &v1alpha1.PodDeletionLedger{}
+	l.Write(stored)
+	if text, err := json.Marshal(stored); err != nil || len(text) > 50_000 {
+		t.Errorf("the ledger has %d bytes, want at most 50,000, since each write carries it whole (%v)", len(text), err)
+	} else {
+		t.Logf("%d bytes", len(text))
 	}
 }
 
