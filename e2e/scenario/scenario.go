@@ -30,6 +30,7 @@ func scenarios() []scenario {
 		sidecarScenario(),
 		unitedScenario(),
 		daemonScenario(),
+		environmentScenario(),
 		cronScenario(),
 		examplesScenario(),
 		floodScenario(),

@@ -260,7 +260,8 @@ func (d *division) update(m *Member, wanted bool) Change {
 		blocked = []string{"the revision " + m.Revision + ", which is not in the history any more"}
 	} else if names := path.Delta.NeedsDaemon(m.Pod); len(names) > 0 {
 		blocked = append(slices.Clip(blocked), fmt.Sprintf(
-			"the environment of container %s, which follows metadata and takes effect only when the container restarts",
+			"the environment of container %s, which follows metadata and takes effect only when the container restarts: "+
+				"no node daemon looks after it",
 			strings.Join(names, ", ")))
 	}
 	if d.set.Change != appsv1beta1.RecreatePodUpdatePolicy && len(blocked) == 0 {

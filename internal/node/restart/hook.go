@@ -42,7 +42,7 @@ func (r *Reconciler) run(ctx context.Context, p *corev1.Pod, c *corev1.Container
 		return r.runtime.Exec(ctx, id, hook.Exec.Command, limit) //nolint:wrapcheck // the runtime's client says all
 	case hook.HTTPGet != nil:
 		return r.get(ctx, p, c, hook.HTTPGet, limit)
-	case hook.Sleep != nil:
+	case hook.Sleep != nil && hook.Sleep.Seconds > 0:
 		timer := r.clock.NewTimer(min(limit, time.Duration(hook.Sleep.Seconds)*time.Second))
 		defer timer.Stop()
 		select {
