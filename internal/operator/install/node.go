@@ -84,7 +84,7 @@ func nodePolicy(o Options) []client.Object {
 			}},
 			Validations: []admissionregistrationv1.Validation{
 				{
-					Expression: fmt.Sprintf(`%[1]q in request.userInfo.extra && has(oldObject.spec.nodeName) && `+
+					Expression: fmt.Sprintf(`has(request.userInfo.extra) && %[1]q in request.userInfo.extra && has(oldObject.spec.nodeName) && `+
 						`oldObject.spec.nodeName in request.userInfo.extra[%[1]q]`, mine),
 					Message: "a node daemon writes to pods of its own node only",
 					Reason:  ptr.To(metav1.StatusReasonForbidden),
@@ -134,6 +134,7 @@ func nodeDaemon(o Options) client.Object {
 					NodeSelector:                  map[string]string{corev1.LabelOSStable: "linux"},
 					// Pods to look after may be on any node.
 					Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+					Affinity:    realNodes(),
 					SecurityContext: &corev1.PodSecurityContext{
 						SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 					},
@@ -145,6 +146,15 @@ func nodeDaemon(o Options) client.Object {
 			},
 		},
 	}
+}
+
+// realNodes keeps the daemon from simulated nodes of the embedded Kubernetes, which have no runtime.
+func realNodes() *corev1.Affinity {
+	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+			MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "holdfast.io/simulated", Operator: corev1.NodeSelectorOpDoesNotExist}},
+		}}},
+	}}
 }
 
 // runtimeFolder is the node's folder that holds the runtime's socket. The socket alone would not do: a runtime that starts
