@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,9 +27,9 @@ func (b *bench) profiles(ctx context.Context, phase string) (stop func()) {
 	running.Go(func() {
 		for n := 1; ctx.Err() == nil; n++ {
 			file := filepath.Join(b.options.profile, fmt.Sprintf("%s-%d.pb.gz", strings.ReplaceAll(phase, " ", "-"), n))
-			if err := profile(ctx, b.clientset, file); err != nil && !errors.Is(err, context.Canceled) && ctx.Err() == nil {
+			if err := profile(ctx, b.clientset, file); err != nil && ctx.Err() == nil {
 				progressf("no profile of %s: %v", phase, err)
-				return
+				_ = pause(ctx, time.Second) // the one that the former phase interrupted may not have ended yet
 			}
 		}
 	})
