@@ -171,6 +171,10 @@ func TestEnvironmentByDaemon(t *testing.T) {
 			if phase, why := Progress(p); phase != test.want {
 				t.Errorf("phase is %d (%s), want %d", phase, why, test.want)
 			}
+			// A daemon that has died since is what a user must be able to find out.
+			if _, why := Progress(p); test.due != "" && !strings.Contains(why, "container main has not started with its new environment") {
+				t.Errorf("what it waits for reads %q", why)
+			}
 			if due := strings.Join(Due(p), " "); due != test.due {
 				t.Errorf("due is %q, want %q", due, test.due)
 			}
