@@ -175,9 +175,12 @@ func questionAbout(uid types.UID) ([]byte, error) {
 	pod := idlePod(0, map[string]string{"app": name, "pod-template-hash": "5d4f8c7b9"})
 	pod.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
 	pod.UID, pod.ResourceVersion, pod.Status.Phase = uid, "12345", corev1.PodRunning
-	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: name + "-5d4f8c7b9", UID: "1", Controller: &yes}}
+	pod.OwnerReferences = []metav1.OwnerReference{
+		{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: name + "-5d4f8c7b9", UID: "1", Controller: &yes},
+	}
+	env := &pod.Spec.Containers[0].Env
 	for i := range 20 {
-		pod.Spec.Containers[0].Env = append(pod.Spec.Containers[0].Env, corev1.EnvVar{Name: fmt.Sprint("SETTING_", i), Value: "some value of a setting"})
+		*env = append(*env, corev1.EnvVar{Name: fmt.Sprint("SETTING_", i), Value: "some value of a setting"})
 	}
 	for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady} {
 		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue})
@@ -186,9 +189,10 @@ func questionAbout(uid types.UID) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode a pod: %w", err)
 	}
-	pod.ManagedFields = []metav1.ManagedFieldsEntry{
-		{Manager: "kube-controller-manager", Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: fields}},
-	}
+	pod.ManagedFields = []metav1.ManagedFieldsEntry{{
+		Manager: "kube-controller-manager", Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV1",
+		FieldsV1: &metav1.FieldsV1{Raw: fields},
+	}}
 	raw, err := json.Marshal(pod)
 	if err != nil {
 		return nil, fmt.Errorf("encode a pod: %w", err)
