@@ -60,7 +60,8 @@ func (o *NodeOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.NodeName, "node-name", o.NodeName, "name of the Node that it runs on; default: $NODE_NAME")
 	fs.StringVar(&o.RuntimeEndpoint, "runtime-endpoint", o.RuntimeEndpoint,
 		"socket of the container runtime, such as unix:///run/containerd/containerd.sock; default: the first of the usual ones")
-	fs.StringVar(&o.HostRoot, "host-root", o.HostRoot, "folder below which the usual sockets are looked for, where the node's /run is mounted elsewhere")
+	fs.StringVar(&o.HostRoot, "host-root", o.HostRoot,
+		"folder below which the usual sockets are looked for, where the node's /run is mounted elsewhere")
 	fs.StringVar(&o.MetricsBind, "metrics-bind", o.MetricsBind, `address of /metrics, or "off"`)
 	fs.StringVar(&o.HealthBind, "health-bind", o.HealthBind, `address of /healthz and /readyz, or "off"`)
 	fs.StringVar(&o.LogLevel, "log-level", o.LogLevel, "info, debug or trace")

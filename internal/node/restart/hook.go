@@ -39,7 +39,7 @@ func (r *Reconciler) preStop(ctx context.Context, p *corev1.Pod, c *corev1.Conta
 func (r *Reconciler) run(ctx context.Context, p *corev1.Pod, c *corev1.Container, id string, limit time.Duration) error {
 	switch hook := c.Lifecycle.PreStop; {
 	case hook.Exec != nil && len(hook.Exec.Command) > 0:
-		return r.runtime.Exec(ctx, id, hook.Exec.Command, limit) //nolint:wrapcheck // the runtime's client says all
+		return r.runtime.Exec(ctx, id, hook.Exec.Command, limit)
 	case hook.HTTPGet != nil:
 		return r.get(ctx, p, c, hook.HTTPGet, limit)
 	case hook.Sleep != nil && hook.Sleep.Seconds > 0:

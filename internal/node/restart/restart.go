@@ -158,7 +158,7 @@ func (r *Reconciler) inspect(ctx context.Context, id string, c *corev1.Container
 	}
 	is, err := r.runtime.Inspect(ctx, bare(id), names...)
 	if err != nil {
-		return inplace.RuntimeHashes{}, err //nolint:wrapcheck // the runtime's client says all
+		return inplace.RuntimeHashes{}, err
 	}
 	return inplace.RuntimeHashes{PlainHash: is.KubeletHash, ExtractedEnvFromMetadataHash: inplace.EnvHash(is.Env)}, nil
 }
@@ -228,7 +228,7 @@ func (r *Reconciler) stop(ctx context.Context, p *corev1.Pod, name string) (time
 	case errors.Is(err, cri.ErrNotFound):
 		return 0, nil
 	case err != nil:
-		return 0, err //nolint:wrapcheck // the runtime's client says all
+		return 0, err
 	case !is.Running:
 		return 0, nil // the kubelet starts it again
 	case is.Image != "" && is.Image != c.Image:
@@ -244,7 +244,7 @@ func (r *Reconciler) stop(ctx context.Context, p *corev1.Pod, name string) (time
 	logf.FromContext(ctx).Info("restarting a container for its environment", "container", name, "id", id, "grace", grace.String())
 	left := r.preStop(ctx, p, c, id, grace)
 	if err := r.runtime.Stop(ctx, id, left); err != nil {
-		return 0, err //nolint:wrapcheck // the runtime's client says all
+		return 0, err
 	}
 	r.metrics.done()
 	reconcile.Event(ctx, corev1.EventTypeNormal, "RestartedForEnv",

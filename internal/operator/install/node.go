@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -229,11 +230,11 @@ func (r *remover) removeNodeObjects(ctx context.Context, systemNamespace string)
 	if err != nil {
 		return err
 	}
-	for i := len(manifests) - 1; i >= 0; i-- { // the DaemonSet first
-		if _, is := manifests[i].Object.(*corev1.Namespace); is {
+	for _, m := range slices.Backward(manifests) {
+		if _, is := m.Object.(*corev1.Namespace); is {
 			continue
 		}
-		if err := r.remove(ctx, manifests[i].Object); err != nil {
+		if err := r.remove(ctx, m.Object); err != nil {
 			return err
 		}
 	}

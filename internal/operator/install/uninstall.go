@@ -60,9 +60,6 @@ func Remove(ctx context.Context, c client.Client, o RemoveOptions, w io.Writer) 
 			return err
 		}
 	}
-	if err := r.removeNodeObjects(ctx, o.SystemNamespace); err != nil {
-		return err
-	}
 	if err := r.removeOwn(ctx, o.SystemNamespace); err != nil {
 		return err
 	}
@@ -242,6 +239,9 @@ func (r *remover) removeObjects(ctx context.Context, counts kindCounts) error {
 
 // removeOwn deletes what the installation made beside the definitions and the namespace, the Deployment first.
 func (r *remover) removeOwn(ctx context.Context, systemNamespace string) error {
+	if err := r.removeNodeObjects(ctx, systemNamespace); err != nil {
+		return err
+	}
 	o := Defaults()
 	o.SystemNamespace = systemNamespace
 	o.Only = []string{stepRBAC, stepOperator, stepPolicies}

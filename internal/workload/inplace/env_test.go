@@ -135,7 +135,8 @@ func TestEnvironmentByDaemon(t *testing.T) {
 			Idle, "",
 		},
 		{
-			"the container crashes after that", []step{reports("a"), relabel("v2", "b"), restarts, reports("b"), byHand("x"), restarts, reports("x")},
+			"the container crashes after that",
+			[]step{reports("a"), relabel("v2", "b"), restarts, reports("b"), byHand("x"), restarts, reports("x")},
 			Idle, "",
 		},
 		{
