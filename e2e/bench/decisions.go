@@ -48,19 +48,28 @@ func (b *bench) decided(ctx context.Context, where string) error {
 	if err != nil {
 		return err
 	}
-	for _, rate := range []int{loadRate / 2, loadRate} {
-		err := b.underPolicy(ctx, time.Hour, 1000000, func(ctx context.Context, p *policyv1alpha1.PodDeletionFlowControl) error {
+	for _, one := range []struct {
+		rate  int
+		limit int32
+		what  string
+	}{
+		{loadRate / 2, 1_000_000, "decide, allowed and written down"},
+		{loadRate, 1_000_000, "decide, allowed and written down"},
+		{loadRate / 2, 10_000, "decide, the same with a limit of 10,000"}, // 10 permits at a time are set aside, not 500
+	} {
+		what, rate := one.what+where, one.rate
+		err := b.underPolicy(ctx, time.Hour, one.limit, func(ctx context.Context, p *policyv1alpha1.PodDeletionFlowControl) error {
 			before, err := b.ledgerWrites(ctx, p.Name)
 			if err != nil {
 				return err
 			}
-			err = b.steady(ctx, "decide, allowed and written down"+where, deletionHook, rate, func(ctx context.Context, _ int) error {
+			err = b.steady(ctx, what, deletionHook, rate, func(ctx context.Context, _ int) error {
 				return a.ask(ctx, true)
 			})
 			if err != nil {
 				return err
 			}
-			return b.noteWrites(ctx, p.Name, fmt.Sprintf("%d/s%s", rate, where), rate*int(loadTime/time.Second), before)
+			return b.noteWrites(ctx, p.Name, fmt.Sprintf("%s, %d/s", what, rate), rate*int(loadTime/time.Second), before)
 		})
 		if err != nil {
 			return err

@@ -29,6 +29,12 @@ func TestBlockSize(t *testing.T) {
 	}{
 		{"a twentieth of the smallest limit", rules(100, 500, 5000), 100, 5},
 		{"at most 10", rules(5000), 5000, 10},
+		{"at most 10 of up to 10,000", rules(10_000, 1_000_000), 10_000, 10},
+		{"a thousandth of a large limit", rules(100_000), 100_000, 100},
+		{"at most 500", rules(2_000_000), 2_000_000, 500},
+		{"less when less is left of a large one", rules(1_000_000), 4000, 200},
+		{"as few as of a small one in the end", rules(1_000_000), 100, 10},
+		{"1 near a large limit", rules(1_000_000), 20, 1},
 		{"at least 1", rules(3), 3, 1},
 		{"1 near the limit, where others lack what one sets aside", rules(100), 10, 1},
 		{"as long as there is more", rules(100), 11, 5},

@@ -18,8 +18,13 @@ const (
 	// Skew is by how much the clocks of two replicas may differ. Windows are longer by that much, so that a clock that is ahead
 	// frees nothing too early.
 	Skew = 2 * time.Second
-	// MaxBlock is the most permits that one replica sets aside, and so the most that get lost when it dies.
-	MaxBlock = 10
+	// MaxBlock is the most permits that one replica sets aside, and so the most that get lost when it dies: a small limit is
+	// not to be short by many, and a large one allows so many deletions in a second that a few permits do not last for a write.
+	MaxBlock, MaxLargeBlock = 10, 500
+	// largeShare is which part of a large limit a block may be.
+	largeShare = 1000
+	// enoughLeft is how many blocks of a large limit must be left: the blocks get smaller towards the limit.
+	enoughLeft = 20
 )
 
 // Rule is a limit in a window.
@@ -51,7 +56,8 @@ func Longest(rules []Rule) time.Duration {
 }
 
 // BlockSize is how many permits the preferred replica sets aside while left permits are left: a twentieth of the smallest
-// limit, from 1 to MaxBlock, and 1 near the limit, where what one sets aside another one lacks.
+// limit, from 1 to MaxBlock, and 1 near the limit, where what one sets aside another one lacks. Of limits above 10,000 it is a
+// thousandth, up to MaxLargeBlock, while there are 20 times as many left.
 func BlockSize(rules []Rule, left int) int {
 	smallest := 0
 	for _, r := range rules {
@@ -63,7 +69,7 @@ func BlockSize(rules []Rule, left int) int {
 	if left <= 2*size {
 		return min(1, max(left, 0))
 	}
-	return size
+	return max(size, min(smallest/largeShare, left/enoughLeft, MaxLargeBlock))
 }
 
 // Hash is the short name of a pod in the ledger.
