@@ -38,12 +38,9 @@ func (t *ensured) String() string {
 
 // Inject applies the object, unless it is as it should be: looking is cheaper for everybody than a write that changes nothing.
 func (t *ensured) Inject(ctx context.Context, _ []byte) (bool, error) {
-	have, ok := t.object.DeepCopyObject().(client.Object)
-	if !ok {
-		return false, fmt.Errorf("%T is no object", t.object)
-	}
+	have, hasCopy := t.object.DeepCopyObject().(client.Object)
 	want, ok := t.object.DeepCopyObject().(client.Object)
-	if !ok {
+	if !ok || !hasCopy {
 		return false, fmt.Errorf("%T is no object", t.object)
 	}
 	err := t.client.Get(ctx, client.ObjectKeyFromObject(t.object), have)

@@ -14,12 +14,10 @@ import (
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -87,16 +85,11 @@ func RunNode(ctx context.Context, opts NodeOptions, w io.Writer) error {
 	if err := opts.Validate(); err != nil {
 		return err
 	}
-	log := newLog(w, opts.LogFormat, opts.LogLevel)
-	klog.SetLogger(log.WithName("client"))
-	ctrllog.SetLogger(log)
-	frugal()
-	p := &process{
-		opts: Options{MetricsBind: opts.MetricsBind, HealthBind: opts.HealthBind, WebhookBind: Off},
-		log:  log, clock: clock.RealClock{}, metrics: prometheus.NewRegistry(), health: &health{},
-	}
-	var err error
-	if p.scheme, err = NewScheme(); err != nil {
+	p, err := begin(Options{
+		Kubeconfig: opts.Kubeconfig, MetricsBind: opts.MetricsBind, HealthBind: opts.HealthBind, WebhookBind: Off,
+		LogLevel: opts.LogLevel, LogFormat: opts.LogFormat,
+	}, w)
+	if err != nil {
 		return err
 	}
 	if opts.RuntimeEndpoint == "" {
@@ -108,13 +101,7 @@ func RunNode(ctx context.Context, opts NodeOptions, w io.Writer) error {
 	if err != nil {
 		return misuse("--runtime-endpoint: %w", err)
 	}
-	if p.conn, err = connect(opts.Kubeconfig); err != nil {
-		return errors.Join(err, runtime.Close())
-	}
-	if err := p.listen(ctx); err != nil {
-		return errors.Join(err, runtime.Close())
-	}
-	if err := p.conn.reach(ctx); err != nil {
+	if err := p.open(ctx); err != nil {
 		return errors.Join(err, runtime.Close())
 	}
 	return errors.Join(p.runNode(ctx, opts, runtime), runtime.Close())

@@ -59,31 +59,47 @@ func Run(ctx context.Context, opts Options, w io.Writer) error {
 	if err := opts.Validate(); err != nil {
 		return err
 	}
-	log := newLog(w, opts.LogFormat, opts.LogLevel)
-	klog.SetLogger(log.WithName("client"))
-	ctrllog.SetLogger(log)
-	frugal()
-	p := &process{opts: opts, log: log, clock: clock.RealClock{}, metrics: prometheus.NewRegistry(), health: &health{}}
-	var err error
+	p, err := begin(opts, w)
+	if err != nil {
+		return err
+	}
 	if p.on, p.off, err = opts.parts(Rooms()); err != nil {
 		return err
 	}
-	if p.scheme, err = NewScheme(); err != nil {
-		return err
-	}
-	if p.conn, err = connect(opts.Kubeconfig); err != nil {
-		return err
-	}
-	if err := p.listen(ctx); err != nil {
-		return err
-	}
-	if err := p.conn.reach(ctx); err != nil {
+	if err := p.open(ctx); err != nil {
 		return err
 	}
 	if err := p.ensureNamespace(ctx); err != nil {
 		return err
 	}
 	return p.run(ctx)
+}
+
+// begin sets up what each of our processes has, before it touches anything outside.
+func begin(opts Options, w io.Writer) (*process, error) {
+	log := newLog(w, opts.LogFormat, opts.LogLevel)
+	klog.SetLogger(log.WithName("client"))
+	ctrllog.SetLogger(log)
+	frugal()
+	scheme, err := NewScheme()
+	if err != nil {
+		return nil, err
+	}
+	return &process{
+		opts: opts, log: log, clock: clock.RealClock{}, scheme: scheme, metrics: prometheus.NewRegistry(), health: &health{},
+	}, nil
+}
+
+// open takes the addresses that were asked for, and waits for the API server.
+func (p *process) open(ctx context.Context) error {
+	var err error
+	if p.conn, err = connect(p.opts.Kubeconfig); err != nil {
+		return err
+	}
+	if err := p.listen(ctx); err != nil {
+		return err
+	}
+	return p.conn.reach(ctx)
 }
 
 func (p *process) listen(ctx context.Context) error {

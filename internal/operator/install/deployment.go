@@ -95,42 +95,45 @@ func container(o Options) corev1.Container {
 	if len(o.Parts) > 0 {
 		args = append(args, "--enable="+strings.Join(o.Parts, ","))
 	}
+	c := process(o, "operator", args, "460MiB")
+	c.Env = append([]corev1.EnvVar{ofPod("POD_NAME", "metadata.name"), ofPod("POD_IP", "status.podIP")}, c.Env...)
+	c.Ports = append([]corev1.ContainerPort{{Name: "webhook", ContainerPort: webhookPort, Protocol: corev1.ProtocolTCP}}, c.Ports...)
+	c.Resources = corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{
+			corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("96Mi"),
+		},
+		Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")},
+	}
+	c.StartupProbe, c.ReadinessProbe = probe("/readyz", 1, 120), probe("/readyz", 2, 1)
+	return c
+}
+
+// process is what the containers of the operator and of the node daemon have in common. memory is nine tenths of the limit:
+// rather collect garbage than be killed.
+func process(o Options, name string, args []string, memory string) corev1.Container {
 	return corev1.Container{
-		Name:            "operator",
+		Name:            name,
 		Image:           o.Image,
 		ImagePullPolicy: corev1.PullIfNotPresent,
 		// The installer shows what a replica that does not start said last.
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		Args:                     args,
-		Env: []corev1.EnvVar{
-			{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{
-				APIVersion: "v1", FieldPath: "metadata.name",
-			}}},
-			{Name: "POD_IP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{
-				APIVersion: "v1", FieldPath: "status.podIP",
-			}}},
-			// Nine tenths of the limit: rather collect garbage than be killed.
-			{Name: "GOMEMLIMIT", Value: "460MiB"},
-		},
+		Env:                      []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: memory}},
 		Ports: []corev1.ContainerPort{
-			{Name: "webhook", ContainerPort: webhookPort, Protocol: corev1.ProtocolTCP},
 			{Name: "metrics", ContainerPort: metricsPort, Protocol: corev1.ProtocolTCP},
 			{Name: "health", ContainerPort: healthPort, Protocol: corev1.ProtocolTCP},
 		},
-		Resources: corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{
-				corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("96Mi"),
-			},
-			Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")},
-		},
-		StartupProbe:   probe("/readyz", 1, 120),
-		ReadinessProbe: probe("/readyz", 2, 1),
-		LivenessProbe:  probe("/healthz", 10, 3),
+		LivenessProbe: probe("/healthz", 10, 3),
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
 	}
+}
+
+// ofPod is an environment variable with a field of the Pod.
+func ofPod(name, field string) corev1.EnvVar {
+	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}}}
 }
 
 func probe(path string, period, failures int32) *corev1.Probe {

@@ -174,40 +174,21 @@ func nodeContainer(o Options) corev1.Container {
 	} else {
 		args = append(args, "--runtime-endpoint=unix://"+hostRoot+strings.TrimPrefix(o.RuntimeEndpoint, "unix://"))
 	}
-	return corev1.Container{
-		Name:                     "node",
-		Image:                    o.Image,
-		ImagePullPolicy:          corev1.PullIfNotPresent,
-		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-		Args:                     args,
-		Env: []corev1.EnvVar{
-			{Name: "NODE_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{
-				APIVersion: "v1", FieldPath: "spec.nodeName",
-			}}},
-			{Name: "GOMEMLIMIT", Value: "115MiB"},
-		},
-		Ports: []corev1.ContainerPort{
-			{Name: "metrics", ContainerPort: metricsPort, Protocol: corev1.ProtocolTCP},
-			{Name: "health", ContainerPort: healthPort, Protocol: corev1.ProtocolTCP},
-		},
-		Resources: corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
-			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")},
-		},
-		ReadinessProbe: probe("/readyz", 5, 2),
-		LivenessProbe:  probe("/healthz", 10, 3),
-		// The socket belongs to root; that is all of root that it needs.
-		SecurityContext: &corev1.SecurityContext{
-			RunAsUser: ptr.To[int64](0), RunAsGroup: ptr.To[int64](0),
-			AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
-			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-		},
-		VolumeMounts: []corev1.VolumeMount{{
-			Name: "runtime", MountPath: hostRoot + runtimeFolder(o), ReadOnly: true,
-			// What the node unmounts below it, such as the files of containers that ended, must not be held here.
-			MountPropagation: ptr.To(corev1.MountPropagationHostToContainer),
-		}},
+	c := process(o, "node", args, "115MiB")
+	c.Env = append([]corev1.EnvVar{ofPod("NODE_NAME", "spec.nodeName")}, c.Env...)
+	c.Resources = corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
+		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")},
 	}
+	c.ReadinessProbe = probe("/readyz", 5, 2)
+	// The socket belongs to root; that is all of root that it needs.
+	c.SecurityContext.RunAsUser, c.SecurityContext.RunAsGroup = ptr.To[int64](0), ptr.To[int64](0)
+	c.VolumeMounts = []corev1.VolumeMount{{
+		Name: "runtime", MountPath: hostRoot + runtimeFolder(o), ReadOnly: true,
+		// What the node unmounts below it, such as the files of containers that ended, must not be held here.
+		MountPropagation: ptr.To(corev1.MountPropagationHostToContainer),
+	}}
+	return c
 }
 
 // removeNode takes the node daemon away where it is not wanted any more.
