@@ -82,7 +82,7 @@ func (b *bench) startCluster(ctx context.Context, nodes int) error {
 	data := filepath.Join(b.dir, "kube")
 	kube, err := startProcess("holdfast-kube", filepath.Join(b.dir, "kube.log"), line, clusterEnv(),
 		filepath.Join(b.options.bin, "holdfast-kube"), "up", "--simulated", strconv.Itoa(nodes), "--data-dir", data, "--port", "0",
-		"--profiling="+strconv.FormatBool(b.options.profile != ""))
+		"--simulated-restart-delay", restartDelay, "--profiling="+strconv.FormatBool(b.options.profile != ""))
 	if err != nil {
 		return fmt.Errorf("%w; build it with `make kube`", err)
 	}
@@ -130,6 +130,11 @@ func (b *bench) connect(ctx context.Context, config *rest.Config) error {
 	b.stops = append(b.stops, func() { cancel(); <-done })
 	return nil
 }
+
+// restartDelay is how long a container is away when it is changed in place: as long as where the aims come from, whose simulated
+// nodes waited as a KWOK stage with durationMilliseconds 1000 and jitterDurationMilliseconds 2000 does, between the two.
+// https://kwok.sigs.k8s.io/docs/generated/apis/
+const restartDelay = "1s-2s"
 
 // clusterEnv has the control plane collect garbage half as often as by default: a server that has the memory runs it so.
 func clusterEnv() []string { return []string{"GOGC=200"} }

@@ -64,7 +64,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.bin, "bin", "bin", "folder with holdfast-kube and holdfast")
 	flags.StringVar(&o.dir, "dir", "", "folder for the cluster's files and logs, kept afterwards (default: a temporary one, removed)")
 	flags.DurationVar(&o.limit, "limit", 5*time.Minute, "the longest that one phase may take")
-	flags.DurationVar(&o.rest, "rest", 0, "pause before each part: machines that may use much, but not for long, recover meanwhile")
+	flags.DurationVar(&o.rest, "rest", 0, "pause before each part and phase: machines that may use much, but not for long, recover meanwhile")
 	flags.StringVar(&o.profile, "profile", "", "folder for processor profiles of the control plane, one for some seconds of each phase")
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("read the command line: %w", err)

@@ -122,7 +122,12 @@ func (b *bench) cycle(ctx context.Context, p part) error {
 		}
 	}
 	at := 1 // the number of the image
-	for _, phase := range p.phases {
+	for i, phase := range p.phases {
+		if i > 0 { // the part has rested itself
+			if err := pause(ctx, b.options.rest); err != nil {
+				return err
+			}
+		}
 		if phase == phaseRecreate || phase == phaseInPlace {
 			at++
 		}

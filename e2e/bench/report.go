@@ -51,10 +51,11 @@ func (r *results) markdown(failure error) string {
 	fmt.Fprintf(&text, "Written by `make bench` (`go run ./e2e/bench`): %d pods on %d simulated nodes, DaemonSets on %d, %s; updates may\n"+
 		"take %s away at a time. Each kind runs beside its native counterpart in one run on one cluster, with the operator as a\n"+
 		"process of its own, everything at %d requests a second with bursts of %d. The benchmark, the control plane, the simulated\n"+
-		"nodes and the operator share the machine. The control plane runs with GOGC=200.\n\n",
-		o.pods, o.nodes, o.daemonNodes, repetitions(o.count), budget, qps, burst)
+		"nodes and the operator share the machine. The control plane runs with GOGC=200. A container that is changed in place is away for\n"+
+		"%s (`holdfast-kube up --simulated-restart-delay`), as where the aims come from.\n\n",
+		o.pods, o.nodes, o.daemonNodes, repetitions(o.count), budget, qps, burst, restartDelay)
 	if o.rest > 0 {
-		fmt.Fprintf(&text, "Each part began after a rest of %s (`--rest`).\n\n", o.rest)
+		fmt.Fprintf(&text, "Each part and phase began after a rest of %s (`--rest`).\n\n", o.rest)
 	}
 	if failure != nil {
 		fmt.Fprintf(&text, "**The run ended early: %v**\n\n", failure)
@@ -92,7 +93,8 @@ func reference() string {
 	t.add("native StatefulSet, Parallel", "18.2", "86.7", missing, "10.1", missing, "- / 66 / -", missing)
 	t.add("OpenKruise 1.9.0 StatefulSet, Parallel", "26.8", "38.0", "60.9", "13.3", "- / 4.0", missing, "144")
 	return "\n## What the aims come from\n\n" +
-		"Measured once on a machine of 2 cores with 100 simulated nodes, all at 1,000 requests a second, 1,000 pods:\n\n" + t.String()
+		"Measured once on a machine of 2 cores with 100 simulated nodes, all at 1,000 requests a second, 1,000 pods. Its\n" +
+		"nodes were KWOK's, with a stage that keeps a container that is changed in place away for 1 to 2 s:\n\n" + t.String()
 }
 
 // theft says in which phases the figures are not the machine's own, as on a virtual machine that has used up its share.
