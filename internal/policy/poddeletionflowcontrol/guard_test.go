@@ -60,6 +60,8 @@ type single struct {
 
 	t     *testing.T
 	shelf *shelf
+	// end has it leave, as at a shutdown.
+	end func()
 }
 
 func alone(t *testing.T, policies ...*v1alpha1.PodDeletionFlowControl) *single {
@@ -73,7 +75,8 @@ func alone(t *testing.T, policies ...*v1alpha1.PodDeletionFlowControl) *single {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); s.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	s.end = func() { cancel(); <-done }
+	t.Cleanup(s.end)
 	return s
 }
 

@@ -148,7 +148,8 @@ func (b *book) due(t *terms, now time.Time) due {
 		noted:  b.notes.denied > 0 && (b.notes.urgent || now.Sub(b.notes.since) >= noteWrite),
 	}
 	// Worth it are permits for a replica that the others ask, too, or that has nobody to ask, and only while somebody asks.
-	busy := b.keeper.owner.setsAside(now) && !t.observe && now.Sub(b.demand) < spendable
+	// Once the scribe has left, nobody would give them back.
+	busy := b.keeper.owner.setsAside(now) && !t.observe && now.Sub(b.demand) < spendable && !b.retired
 	if b.block.open {
 		d.over = !now.Before(b.block.until) || b.block.generation != t.generation
 		d.low = busy && (b.scarce(now) || b.block.until.Sub(now) < renewAhead)
