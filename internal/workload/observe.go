@@ -354,6 +354,7 @@ func (e *Engine) sort(src Source, m *memory, pods []*corev1.Pod, state *State) {
 	defer m.mu.Unlock()
 	now := e.Clock.Now()
 	m.passes++
+	full := state.fullNames()
 	deleted := make(map[types.UID]bool, len(m.deleted))
 	state.Divide(pods, func(p *corev1.Pod) (Member, bool) {
 		if m.deleted[p.UID] {
@@ -366,7 +367,11 @@ func (e *Engine) sort(src Source, m *memory, pods []*corev1.Pod, state *State) {
 			m.facts[p.UID] = f
 		}
 		f.seen = m.passes
-		return f.member(p, src.MinReady, now), true
+		one := f.member(p, src.MinReady, now)
+		if name, short := full[one.Revision]; short {
+			one.Revision = name
+		}
+		return one, true
 	})
 	for id := range m.foreign {
 		state.taken[id] = true

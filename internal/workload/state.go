@@ -67,6 +67,19 @@ func (s *State) Divide(pods []*corev1.Pod, member func(p *corev1.Pod) (Member, b
 	}
 }
 
+// fullNames are the names of the revisions by what follows the set's name in them. Kubernetes's DaemonSets, and those of
+// OpenKruise, label their pods with no more than that: taken over, they would be strangers of an unknown revision, and be
+// replaced.
+func (s *State) fullNames() map[string]string {
+	full := make(map[string]string, len(s.History))
+	for _, rev := range s.History {
+		if short := suffix(s.set, rev.Name); short != "" && rev.Name == s.set+"-"+short {
+			full[short] = rev.Name
+		}
+	}
+	return full
+}
+
 // suffix returns what follows the set's name in the pod's.
 func suffix(set, name string) string {
 	if len(name) <= len(set)+1 {

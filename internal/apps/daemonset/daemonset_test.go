@@ -239,6 +239,38 @@ func TestInPlaceUpdateKeepsThePods(t *testing.T) {
 	w.Oracle.Done(t)
 }
 
+// Kubernetes's own DaemonSets, and OpenKruise's, label pods with the hash alone.
+func TestPodsOfAnotherControllerAreTakenOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3, nil)
+	w.settle()
+	before := uids(w.pods())
+	for _, p := range w.pods() {
+		short := strings.TrimPrefix(p.Labels["controller-revision-hash"], "agent-")
+		patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"labels":{"controller-revision-hash":%q}}}`, short))
+		if err := w.Env.Client.Patch(t.Context(), &p, patch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.settle()
+	if s := w.Get().Status; s.UpdatedNumberScheduled != 3 || len(s.Held) != 0 {
+		t.Errorf("status %+v", s)
+	}
+	for _, p := range w.pods() {
+		if !before[p.UID] {
+			t.Errorf("pod %s was made anew", p.Name)
+		}
+	}
+	w.change(image("v2"))
+	w.settle()
+	for _, p := range w.pods() {
+		if before[p.UID] {
+			t.Errorf("pod %s is the old one", p.Name)
+		}
+	}
+	w.Oracle.Done(t)
+}
+
 func TestUpdateWithAndWithoutSurge(t *testing.T) {
 	t.Parallel()
 	for name, shape := range map[string]edit{"one away": func(*appsv1beta1.DaemonSet) {}, "one more": surging} {
