@@ -133,6 +133,9 @@ func (p *pass) changeInPlace(ctx context.Context, s Step, target *corev1.Pod) er
 	}}
 	set(&body.Metadata.Annotations, appsv1beta1.InPlaceUpdateState, text)
 	set(&body.Metadata.Labels, appsv1.ControllerRevisionHashLabelKey, s.Change.Revision)
+	if !p.plan.Set.keyed() {
+		set(&body.Metadata.Labels, appsv1.DefaultDeploymentUniqueLabelKey, suffix(p.src.Owner.GetName(), s.Change.Revision))
+	}
 	if s.Mark != "" {
 		labels, annotations := hook.Mark(s.Mark, now)
 		maps.Copy(body.Metadata.Labels, pointers(labels))
@@ -283,6 +286,7 @@ func (p *pass) build(b Birth) (*corev1.Pod, error) {
 	maps.Copy(fresh.Labels, labels)
 	fresh.Labels[appsv1.ControllerRevisionHashLabelKey] = rev.Name
 	if !p.plan.Set.keyed() {
+		fresh.Labels[appsv1.DefaultDeploymentUniqueLabelKey] = suffix(p.src.Owner.GetName(), rev.Name)
 		fresh.Labels[appsv1beta1.CloneSetInstanceID] = b.ID
 		if hash := claim.Hash(p.src.Claims); hash != "" {
 			fresh.Labels[appsv1beta1.VolumeClaimTemplateHash] = hash

@@ -128,8 +128,8 @@ type CloneSetSpec struct {
 // CloneSetScaleStrategy says which pods go, and how fast pods come, when the number changes.
 type CloneSetScaleStrategy struct {
 	// PodsToDelete are names of pods that are to go: they are deleted first when the number is lowered, and replaced when it
-	// is not. A name may be listed once. Names of pods that do not exist, or are already going, are ignored; Holdfast never
-	// edits the list. The label apps.kruise.io/specified-delete on a pod asks for the same without changing the set.
+	// is not. A name may be listed once. Names of pods that do not exist, or are on their way out, are taken off the list. The
+	// label apps.kruise.io/specified-delete on a pod asks for the same without changing the set.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxItems=10000

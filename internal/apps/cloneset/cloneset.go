@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
@@ -29,7 +30,7 @@ type Deps = workload.Deps
 
 // What keeping CloneSets takes. These lines stand apart: controller-gen does not see them in the comment of a declaration.
 
-// +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets/status,verbs=get;patch
 // +kubebuilder:rbac:groups=apps.kruise.io,resources=clonesets/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;create;patch;delete
@@ -39,6 +40,7 @@ type Deps = workload.Deps
 
 // Reconciler keeps CloneSets.
 type Reconciler struct {
+	client client.Client
 	engine *workload.Engine
 	puller *pull.Puller
 	clock  clock.PassiveClock
@@ -48,6 +50,7 @@ type Reconciler struct {
 func New(d Deps) *Reconciler {
 	engine := d.Engine()
 	return &Reconciler{
+		client: d.Client,
 		engine: engine,
 		puller: &pull.Puller{Client: d.Client, Wrote: engine.WrotePod, Clock: d.Clock},
 		clock:  d.Clock,
@@ -73,6 +76,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, cs *appsv1beta1.CloneSet) (r
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("observe CloneSet %s/%s: %w", cs.Namespace, cs.Name, err)
 	}
+	unstruck := r.strike(ctx, cs, state)
+	if reconcile.IsWait(unstruck) {
+		return reconcile.Result{}, unstruck
+	}
 	now := r.clock.Now()
 	plan, err := decide(cs, state, now)
 	if err != nil {
@@ -85,7 +92,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, cs *appsv1beta1.CloneSet) (r
 	if err != nil {
 		return reconcile.Result{}, report.Verdict(err)
 	}
-	return reconcile.After(again), nil
+	return reconcile.After(again), unstruck
 }
 
 // stalled says that nothing goes on until the user acts.

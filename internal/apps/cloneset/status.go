@@ -94,7 +94,7 @@ func progress(cs *appsv1beta1.CloneSet, all *report.Conditions, old appsv1beta1.
 	rolling := rollingOf(cs)
 	switch {
 	case rolling.Paused:
-		all.Set(kind, corev1.ConditionUnknown, appsv1beta1.CloneSetProgressPaused, "the update is paused", now)
+		all.Set(kind, corev1.ConditionTrue, appsv1beta1.CloneSetProgressPaused, "the update is paused", now)
 		return 0
 	case done(cs) && s.ExpectedUpdatedReplicas < ptr.Deref(cs.Spec.Replicas, 1):
 		all.Set(kind, corev1.ConditionTrue, appsv1beta1.CloneSetProgressPartitionAvailable,

@@ -75,11 +75,11 @@ func TestConditions(t *testing.T) {
 		},
 		{
 			"paused half way", "a/v1 b/v2 c/v2", func(r rolling) { r.Paused = true }, nil,
-			"Progressing=Unknown/CloneSetPaused Ready=False/InProgress Reconciling=True/InProgress",
+			"Progressing=True/CloneSetPaused Ready=False/InProgress Reconciling=True/InProgress",
 		},
 		{
 			"paused with nothing to do", "a/v2 b/v2 c/v2", func(r rolling) { r.Paused = true }, nil,
-			"Progressing=Unknown/CloneSetPaused Ready=True/Available",
+			"Progressing=True/CloneSetPaused Ready=True/Available",
 		},
 		{
 			"pods cannot be made", "a/v2 b/v2", nil, &workload.Error{Scale: errors.New("quota")},
