@@ -12,13 +12,13 @@ const exitCodes = `
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not allowed,
 5 server not reached or kubeconfig unusable; more in docs/cli.md.`
 
-// Commands returns the user's verbs: get, rollout, scale, why, create, who-deleted and delete. The verbs
+// Commands returns the user's verbs: get, rollout, set, scale, scaledown, why, create, who-deleted and delete. The verbs
 // print no error themselves: the caller hands what Execute returned to Report,
 // and exits with the code that Report returns.
 func Commands(streams genericiooptions.IOStreams) []*cobra.Command {
 	verbs := []*cobra.Command{
-		newGet(streams), newRollout(streams), newScale(streams), newWhy(streams), newCreate(streams),
-		newWhoDeleted(streams), newDelete(streams),
+		newGet(streams), newRollout(streams), newSet(streams), newScale(streams), newScaleDown(streams), newWhy(streams),
+		newCreate(streams), newWhoDeleted(streams), newDelete(streams),
 	}
 	for _, verb := range verbs {
 		prepare(verb)

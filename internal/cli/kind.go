@@ -43,6 +43,7 @@ type Kind struct {
 	SelectBy string // the label that holds the workload's UID on its pods, where there is no selector
 	Podless  bool   // it controls no pods of its own, and its condition Ready alone says how it stands
 	Injects  bool   // it gives containers to the pods of others, which tell of it; its condition Ready says how it stands
+	ToDelete string // the path of the names of pods that are to go first; empty: they cannot be chosen
 	Parts    string // the path of the statuses of its subsets, each with a partition; empty: it has none
 }
 
@@ -70,6 +71,7 @@ func kinds() []Kind {
 			k.Versions, k.Ours, k.Budget = []string{"v1beta1", "v1alpha1"}, true, "20%"
 			k.Rolling = []string{rollingPath, strategyPath} // v1alpha1 has no rollingUpdate
 			k.Paused = []string{rollingPath + ".paused", strategyPath + ".paused"}
+			k.ToDelete = "spec.scaleStrategy.podsToDelete"
 		}),
 		set.with(func(k *Kind) {
 			k.Group, k.Kind, k.Plural, k.Names = "apps", "Deployment", "deployments", []string{"deployment", "deploy"}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,10 +71,11 @@ func (s *session) setPaused(ctx context.Context, args []string, on bool) error {
 	}
 	path := w.pausedAt()
 	if path == "" {
-		return &Failure{
-			Code: CodeUsage, What: fmt.Sprintf("%s: a %s cannot be paused", w.ref(), w.Kind.Kind),
-			Fix: "set spec.updateStrategy.type to OnDelete, or a partition, to hold its update back",
+		fix := "set spec.updateStrategy.type to OnDelete, or a partition, to hold its update back"
+		if w.Kind.Parts != "" {
+			fix = "set partitions of its subsets in spec.updateStrategy.manualUpdate.partitions to hold its update back"
 		}
+		return &Failure{Code: CodeUsage, What: fmt.Sprintf("%s: a %s cannot be paused", w.ref(), w.Kind.Kind), Fix: fix}
 	}
 	if w.paused() == on {
 		fmt.Fprintf(s.Out, "%s is %s already\n", w.ref(), map[bool]string{true: "paused", false: "not paused"}[on])
@@ -117,6 +119,12 @@ func (s *session) restart(ctx context.Context, args []string) error {
 			Fix: "restart what the pods belong to",
 		}
 	}
+	if w.Kind.Ends != "" {
+		return &Failure{
+			Code: CodeUsage, What: fmt.Sprintf("%s: the pods of a %s run to their end, and are not restarted", w.ref(), w.Kind.Kind),
+			Fix: "delete it and create it anew to run it again; a pod that has failed is made again when it is deleted",
+		}
+	}
 	if w.paused() {
 		return &Failure{
 			Code: CodeFailed, What: w.ref() + " is paused, and would not restart",
@@ -124,7 +132,8 @@ func (s *session) restart(ctx context.Context, args []string) error {
 		}
 	}
 	patch := map[string]any{}
-	err = unstructured.SetNestedField(patch, s.now().Format(time.RFC3339), "spec", "template", "metadata", "annotations", v1beta1.RestartedAt)
+	at := slices.Concat([]string{"spec", "template"}, podTemplateAt(w.template()), []string{"metadata", "annotations", v1beta1.RestartedAt})
+	err = unstructured.SetNestedField(patch, s.now().Format(time.RFC3339), at...)
 	if err != nil {
 		return fmt.Errorf("restart %s: %w", w.ref(), err)
 	}

@@ -161,8 +161,8 @@ func givenChange(s Snapshot, p *corev1.Pod) Change {
 		return lacking(s.Workload, p)
 	}
 	if own, found := revisionOf(p, s.Revisions); found && !own.Update || !found {
-		if why := fixed(p, name); why != "" {
-			return heldChange(Held{Reason: string(v1beta1.HeldByInPlaceOnly), Message: why})
+		if fixed(p, name) {
+			return heldChange(Held{Reason: string(v1beta1.HeldByInPlaceOnly), Message: whyFixed(s.Workload)})
 		}
 	}
 	all := inplace.ReadSidecars(p)
@@ -199,12 +199,23 @@ func lacking(w Workload, p *corev1.Pod) Change {
 	return Change{State: ChangeWaiting, Reason: reason, Message: "not injected: " + why}
 }
 
-// fixed is what the pod says of why it cannot get the newest revision in place; "" when it can.
-func fixed(p *corev1.Pod, set string) string {
+// fixed reports whether the pod says that it cannot get the newest revision in place.
+func fixed(p *corev1.Pod, set string) bool {
 	c := pod.Condition(p, v1beta1.SidecarSetUpgradable)
-	why := map[string]string{}
-	if c == nil || c.Status != corev1.ConditionFalse || json.Unmarshal([]byte(c.Message), &why) != nil {
-		return ""
+	follows := map[string]bool{}
+	if c == nil || c.Status != corev1.ConditionFalse || json.Unmarshal([]byte(c.Message), &follows) != nil {
+		return false
 	}
-	return why[set]
+	can, told := follows[set]
+	return told && !can
+}
+
+// whyFixed is what the set says of pods that cannot get its newest revision in place.
+func whyFixed(w Workload) string {
+	for _, held := range w.Held {
+		if held.Reason == string(v1beta1.HeldByInPlaceOnly) && held.Message != "" {
+			return held.Message
+		}
+	}
+	return "only images can change in a pod that is there; whoever deletes it gets a new one with the newest revision"
 }

@@ -52,8 +52,8 @@ func (s *shell) seedSidecars() *v1beta1.SidecarSet {
 	}{
 		{s.namespace, podOf("web-1", "bbb", given(2))},
 		{s.namespace, podOf("web-2", "aaa", given(1))},
-		{other, podOf("web-3", "aaa", given(1), condition(v1beta1.SidecarSetUpgradable, corev1.ConditionFalse, "NotUpgradable",
-			fmt.Sprintf(`{%q:"volumes changed"}`, set.Name)))},
+		{other, podOf("web-3", "aaa", given(1), condition(v1beta1.SidecarSetUpgradable, corev1.ConditionFalse, v1beta1.UpdateImmutableField,
+			fmt.Sprintf(`{%q:false}`, set.Name)))},
 		{other, podOf("web-4", "aaa")},
 		{other, podOf("web-5", "aaa", label("app", "db"))},
 		{system, podOf("web-6", "aaa")},
@@ -66,7 +66,10 @@ func (s *shell) seedSidecars() *v1beta1.SidecarSet {
 	}
 	set.Status = v1beta1.SidecarSetStatus{
 		ObservedGeneration: set.Generation, MatchedPods: 3, UpdatedPods: 1, ReadyPods: 3, UpdatedReadyPods: 1, LatestRevision: set.Name + "-r2",
-		Held: []v1beta1.HeldChange{{Reason: v1beta1.HeldByBudget, Message: "maxUnavailable is 1", Count: 1, Pods: []string{"web-2"}}},
+		Held: []v1beta1.HeldChange{
+			{Reason: v1beta1.HeldByBudget, Message: "maxUnavailable is 1", Count: 1, Pods: []string{"web-2"}},
+			{Reason: v1beta1.HeldByInPlaceOnly, Message: "only images can change in a pod that is there: volumes changed", Count: 1, Pods: []string{"web-3"}},
+		},
 		Conditions: []v1beta1.WorkloadCondition{{
 			Type: "Ready", Status: corev1.ConditionFalse, Reason: "Updating", Message: "1 of 3 pods updated", LastTransitionTime: metav1.Now(),
 		}},

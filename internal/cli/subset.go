@@ -110,15 +110,23 @@ func (w Workload) keptBySubsets() int64 {
 
 // podTemplate is the pod template inside a template: itself, as a rule, or that of the one workload which it is a template of.
 func podTemplate(template map[string]any) map[string]any {
+	for _, key := range podTemplateAt(template) {
+		template, _ = template[key].(map[string]any)
+	}
+	return template
+}
+
+// podTemplateAt is the path from a template to the pod template inside.
+func podTemplateAt(template map[string]any) []string {
 	for key, value := range template {
 		inner, isObject := value.(map[string]any)
 		if !isObject || !strings.HasSuffix(key, "Template") {
 			continue
 		}
 		spec, _ := inner["spec"].(map[string]any)
-		if pod, found := spec["template"].(map[string]any); found {
-			return pod
+		if _, found := spec["template"].(map[string]any); found {
+			return []string{key, "spec", "template"}
 		}
 	}
-	return template
+	return nil
 }

@@ -70,4 +70,14 @@ func TestAWorkloadOfSubsets(t *testing.T) {
 	if image := ud.Spec.Template.CloneSetTemplate.Spec.Template.Spec.Containers[0].Image; image != "registry.local/shop:v1" {
 		t.Errorf("after the undo it has %s", image)
 	}
+	s.says(s.run(CodeOK, "rollout", "restart", "ud/shop"), "uniteddeployment/shop restarts")
+	s.says(s.run(CodeOK, "set", "image", "ud/shop", "main=registry.local/shop:v3"), "registry.local/shop:v1 -> registry.local/shop:v3")
+	s.says(s.run(CodeUsage, "rollout", "pause", "ud/shop"), "spec.updateStrategy.manualUpdate.partitions")
+	if err := s.env.Client.Get(t.Context(), client.ObjectKeyFromObject(ud), ud); err != nil {
+		t.Fatal(err)
+	}
+	tmpl := ud.Spec.Template.CloneSetTemplate.Spec.Template
+	if image := tmpl.Spec.Containers[0].Image; image != "registry.local/shop:v3" || tmpl.Annotations[v1beta1.RestartedAt] == "" {
+		t.Errorf("after a restart and another image it has %s and the annotations %v", image, tmpl.Annotations)
+	}
 }
