@@ -377,7 +377,7 @@ const (
 type SidecarSetUpdateStrategy struct {
 	// Type is RollingUpdate: pods are changed in place, within the limits below; or NotUpdate: only new pods get the new
 	// revision. Default: RollingUpdate. What cannot be changed in place, which is all but images, stays as it is in a pod until
-	// the pod is made anew; its condition SidecarSetUpgradable is False and says why.
+	// the pod is made anew; its condition SidecarSetUpgradable is False, and status.held says why.
 	//
 	// +optional
 	Type SidecarSetUpdateStrategyType `json:"type,omitempty"`
@@ -435,9 +435,10 @@ type SidecarSetInjectionStrategy struct {
 	Revision *SidecarSetInjectRevision `json:"revision,omitempty"`
 }
 
-// SidecarSetInjectRevision names the revision that new pods get.
+// SidecarSetInjectRevision names the revision that new pods get. Without a name, which the policy Partial allows, it is the
+// older one that most of the set's pods have, or else the one before the newest.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.revisionName) != has(self.customVersion)",message="set revisionName or customVersion, and not both: they are two ways to name one revision"
+// +kubebuilder:validation:XValidation:rule="!has(self.revisionName) || !has(self.customVersion)",message="set revisionName or customVersion, and not both: they are two ways to name one revision"
 type SidecarSetInjectRevision struct {
 	// CustomVersion is the spec.customVersion that the set had at the revision.
 	//

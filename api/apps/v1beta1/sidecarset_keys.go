@@ -46,5 +46,8 @@ const (
 )
 
 // SidecarSetUpgradable is a condition of pods: False when a SidecarSet has a newer revision that the pod cannot get in place.
-// Its message is JSON: {set: why}.
+// Its message is JSON: {set: whether the pod can follow it}.
 const SidecarSetUpgradable corev1.PodConditionType = "SidecarSetUpgradable"
+
+// UpdateImmutableField is the reason of SidecarSetUpgradable where it is False.
+const UpdateImmutableField = "UpdateImmutableField"

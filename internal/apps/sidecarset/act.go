@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/apps/sidecarset/inject"
 	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/pod"
 	"github.com/holdfast-io/holdfast/internal/reconcile"
@@ -167,30 +170,25 @@ func (r *Reconciler) patch(
 	return nil
 }
 
-// condition tells on the pod whether it can get the newest revision in place. Its message holds the sets that it cannot
-// follow, by name: others may have an entry of their own.
+// condition tells on the pod whether it can get the newest revision in place. Its message holds the sets with whether it can
+// follow them: others may have an entry of their own. Which fields it is, the set's status says.
 func (r *Reconciler) condition(ctx context.Context, set *appsv1beta1.SidecarSet, m *member) error {
 	have := pod.Condition(m.Pod, appsv1beta1.SidecarSetUpgradable)
-	why := map[string]string{}
-	if have != nil && have.Message != "" && json.Unmarshal([]byte(have.Message), &why) != nil {
-		why = map[string]string{}
+	follows := map[string]bool{}
+	if have != nil && (json.Unmarshal([]byte(have.Message), &follows) != nil || follows == nil) {
+		follows = map[string]bool{}
 	}
-	if why[set.Name] == m.fixed || m.fixed == "" && have == nil {
+	can := m.fixed == ""
+	if told, is := follows[set.Name]; is && told == can || !is && can {
 		return nil
 	}
-	if why[set.Name] = m.fixed; m.fixed == "" {
-		delete(why, set.Name)
-	}
+	follows[set.Name] = can
 	next := corev1.PodCondition{
 		Type: appsv1beta1.SidecarSetUpgradable, Status: corev1.ConditionTrue, Reason: "Upgradable",
-		LastTransitionTime: metav1.NewTime(r.deps.Clock.Now()),
+		Message: inject.Text(follows), LastTransitionTime: metav1.NewTime(r.deps.Clock.Now()),
 	}
-	if len(why) > 0 {
-		raw, err := json.Marshal(why)
-		if err != nil {
-			return fmt.Errorf("encode the condition: %w", err)
-		}
-		next.Status, next.Reason, next.Message = corev1.ConditionFalse, "NotUpgradable", string(raw)
+	if slices.Contains(slices.Collect(maps.Values(follows)), false) {
+		next.Status, next.Reason = corev1.ConditionFalse, appsv1beta1.UpdateImmutableField
 	}
 	if have != nil && have.Status == next.Status {
 		next.LastTransitionTime = have.LastTransitionTime

@@ -113,7 +113,7 @@ func (v *validator) Validate(ctx context.Context, old, set *appsv1beta1.SidecarS
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	warnings = warn(old, set)
+	warnings = append(warn(old, set), v.spares(set)...)
 	errs = append(errs, v.overlaps(ctx, set)...)
 	errs = append(errs, v.revisionExists(ctx, old, set)...)
 	errs = append(errs, v.annotationsAreAllowed(ctx, old, set)...)
@@ -191,10 +191,7 @@ func validateContainer(c *appsv1beta1.SidecarContainer, init bool, seen map[stri
 func validateUpgrade(c *appsv1beta1.SidecarContainer, init bool, path *field.Path) field.ErrorList {
 	switch {
 	case !inject.Hot(c):
-		if c.UpgradeStrategy.HotUpgradeEmptyImage != "" {
-			return field.ErrorList{field.Forbidden(path.Child("hotUpgradeEmptyImage"),
-				"it has no use while upgradeType is ColdUpgrade; set HotUpgrade, or take it out")}
-		}
+		return nil
 	case init:
 		return field.ErrorList{field.Invalid(path.Child("upgradeType"), c.UpgradeStrategy.UpgradeType,
 			"an init container can only be changed cold; move it to spec.containers, or set ColdUpgrade")}
@@ -232,12 +229,31 @@ func warn(old, set *appsv1beta1.SidecarSet) (warnings []string) {
 		warnings = append(warnings, "spec.injectionStrategy.revision has no effect: with the policy Partial it goes by updateStrategy.selector "+
 			"and by a partition that is a percentage, and there is neither")
 	}
+	for i := range set.Spec.Containers {
+		if c := &set.Spec.Containers[i]; !inject.Hot(c) && c.UpgradeStrategy.HotUpgradeEmptyImage != "" {
+			warnings = append(warnings, fmt.Sprintf("spec.containers[%d].upgradeStrategy.hotUpgradeEmptyImage has no effect while upgradeType "+
+				"is ColdUpgrade", i))
+		}
+	}
 	if old == nil {
 		return warnings
 	}
 	if fields := unchangeable(inject.TemplateOf(&old.Spec), inject.TemplateOf(&set.Spec)); len(fields) > 0 {
 		warnings = append(warnings, "pods that are there keep what they have until they are made anew: only images can change in place, and "+
 			strings.Join(fields, ", ")+" changed")
+	}
+	return warnings
+}
+
+// spares tells of a namespace that the set asks for and whose pods are left alone all the same.
+func (v *validator) spares(set *appsv1beta1.SidecarSet) (warnings []string) {
+	for _, r := range admission.Requirements(set.Spec.NamespaceSelector) {
+		for _, name := range inject.Spared(v.namespace) {
+			if r.Key == corev1.LabelMetadataName && r.Operator == metav1.LabelSelectorOpIn && slices.Contains(r.Values, name) {
+				warnings = append(warnings, "spec.namespaceSelector: pods of namespace "+name+" get nothing: the cluster, and Holdfast, "+
+					"must be able to start without Holdfast")
+			}
+		}
 	}
 	return warnings
 }
@@ -292,8 +308,11 @@ func (v *validator) revisionExists(ctx context.Context, old, set *appsv1beta1.Si
 	}
 	path := field.NewPath("spec", "injectionStrategy", "revision")
 	if wanted.RevisionName == "" && wanted.CustomVersion == "" {
+		if wanted.Policy == appsv1beta1.PartialSidecarSetInjectRevisionPolicy {
+			return nil // it is the one that most pods have
+		}
 		return field.ErrorList{field.Required(path.Child("revisionName"),
-			"name a revision by revisionName or customVersion, or take revision out")}
+			"name a revision by revisionName or customVersion, set policy to Partial, or take revision out")}
 	}
 	if wanted.CustomVersion != "" && wanted.CustomVersion == set.Spec.CustomVersion {
 		return nil // it is the one that the set is at

@@ -113,8 +113,7 @@ func TestRefusals(t *testing.T) {
 			}, "it is the image of the container itself",
 		},
 		{
-			"an empty image without use", sidecar(func(c *appsv1beta1.SidecarContainer) { c.UpgradeStrategy.HotUpgradeEmptyImage = "x" }),
-			"hotUpgradeEmptyImage: Forbidden: it has no use while upgradeType is ColdUpgrade",
+			"an empty image without use", sidecar(func(c *appsv1beta1.SidecarContainer) { c.UpgradeStrategy.HotUpgradeEmptyImage = "x" }), "",
 		},
 		{
 			"a hot init container", func(set *appsv1beta1.SidecarSet) {
@@ -168,6 +167,17 @@ func TestRefusals(t *testing.T) {
 			"a revision that is not there", func(set *appsv1beta1.SidecarSet) {
 				set.Spec.InjectionStrategy.Revision = &appsv1beta1.SidecarSetInjectRevision{RevisionName: "none"}
 			}, "there is no such revision; ControllerRevisions of the set in namespace " + system,
+		},
+		{
+			"no revision named", func(set *appsv1beta1.SidecarSet) {
+				set.Spec.InjectionStrategy.Revision = &appsv1beta1.SidecarSetInjectRevision{Policy: "Always"}
+			}, "spec.injectionStrategy.revision.revisionName: Required value",
+		},
+		{
+			"the older revision, for a part", func(set *appsv1beta1.SidecarSet) {
+				set.Spec.InjectionStrategy.Revision = &appsv1beta1.SidecarSetInjectRevision{Policy: "Partial"}
+				set.Spec.UpdateStrategy.Partition = ptr.To(intstr.FromString("70%"))
+			}, "",
 		},
 		{
 			"a revision named twice", func(set *appsv1beta1.SidecarSet) {

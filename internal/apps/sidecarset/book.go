@@ -1,6 +1,7 @@
 package sidecarset
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -337,6 +338,11 @@ func (b *book) at(ctx context.Context, set *appsv1beta1.SidecarSet, e *entry, p 
 		return in, err
 	}
 	rev := named(all, set.Name, wanted)
+	if wanted.RevisionName == "" && wanted.CustomVersion == "" {
+		if rev, err = b.usual(ctx, set, e, all); rev == nil {
+			return in, err // there is no older one
+		}
+	}
 	if rev == nil {
 		return in, fmt.Errorf("SidecarSet %s: spec.injectionStrategy.revision asks for %s, which is not there any more; "+
 			"name another one, or take the field out", set.Name, wantedName(wanted))
@@ -344,6 +350,29 @@ func (b *book) at(ctx context.Context, set *appsv1beta1.SidecarSet, e *entry, p 
 	in.Revision = rev.Name
 	in.Plan, err = b.planOf(rev)
 	return in, err
+}
+
+// usual is the older revision that most of the set's pods have, or where they have none the one before the newest: what new
+// pods get that the update does not reach, where the user has named none. nil: there is no older one. A revision that was
+// tried on few pods and given up again is not spread by that.
+func (b *book) usual(
+	ctx context.Context, set *appsv1beta1.SidecarSet, e *entry, all []*appsv1.ControllerRevision,
+) (*appsv1.ControllerRevision, error) {
+	var pods corev1.PodList
+	if err := b.client.List(ctx, &pods, client.MatchingFields{Index: set.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the pods of SidecarSet %s: %w", set.Name, err)
+	}
+	has := map[string]int{}
+	for i := range pods.Items {
+		has[inject.Read(&pods.Items[i], appsv1beta1.SidecarSetHash)[set.Name].ControllerRevision]++
+	}
+	var found *appsv1.ControllerRevision
+	for _, rev := range all {
+		if rev.Name != e.latest && (found == nil || cmp.Or(has[rev.Name]-has[found.Name], cmp.Compare(rev.Revision, found.Revision)) > 0) {
+			found = rev
+		}
+	}
+	return found, nil
 }
 
 // older reports whether a new pod gets the revision that injectionStrategy names: always, or when the update would not reach

@@ -31,11 +31,16 @@ import (
 )
 
 // cached reads from an informer's cache and writes to the API server, as the operator does.
-func cached(t testing.TB, env *testkit.Env) client.Client {
+func cached(t testing.TB, env *testkit.Env, indexes ...string) client.Client {
 	t.Helper()
 	reader := env.Cache(t, cache.Options{})
 	if err := workload.Index(t.Context(), reader); err != nil {
 		t.Fatal(err)
+	}
+	for _, name := range indexes {
+		if err := reader.IndexField(t.Context(), &corev1.Pod{}, name, sidecarset.IndexPod); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c, err := client.New(env.Config, client.Options{Scheme: env.Scheme, Cache: &client.CacheOptions{Reader: reader}})
 	if err != nil {
@@ -252,7 +257,7 @@ func TestRevisionOfNewPods(t *testing.T) {
 	w.change(func(set *appsv1beta1.SidecarSet) {
 		set.Spec.NamespaceSelector.MatchLabels[corev1.LabelMetadataName] = other
 	})
-	c := cached(t, env)
+	c := cached(t, env, sidecarset.Index)
 	hooks := sidecarset.Hooks(sidecarset.AdmissionDeps{Scheme: env.Scheme, Cache: c, Client: env.Client, Clock: clock.RealClock{}, SystemNamespace: w.ns})
 	canary := map[string]string{"canary": "true"}
 	for _, test := range []struct {
@@ -300,6 +305,45 @@ func TestRevisionOfNewPods(t *testing.T) {
 			}
 		})
 	}
+	t.Run("partial, without a name", func(t *testing.T) {
+		set := w.get()
+		set.Spec.InjectionStrategy.Revision = &appsv1beta1.SidecarSetInjectRevision{Policy: "Partial"}
+		set.Spec.UpdateStrategy = appsv1beta1.SidecarSetUpdateStrategy{Partition: ptr.To(intstr.FromString("100%"))}
+		if err := env.Client.Update(t.Context(), set); err != nil {
+			t.Fatal(err)
+		}
+		shown(t, c, set)
+		asked := 0
+		gives := func(reason, want string) {
+			t.Helper()
+			testkit.Eventually(t, 10*time.Second, reason, func(context.Context) error {
+				asked++
+				if got := gets(answer(t, hooks, podOf(other, nil), fmt.Sprint("unnamed", asked))); got != want {
+					return fmt.Errorf("got %q, want %q", got, want)
+				}
+				return nil
+			})
+		}
+		gives("no pod has an older one: the one before the newest", "v1")
+		w.change(image("v3"))
+		if err := w.pass(); err != nil {
+			t.Fatal(err)
+		}
+		gives("the one before the newest now", "v2")
+		p := podOf(other, nil)
+		p.Annotations = map[string]string{
+			appsv1beta1.SidecarSetInjectedList: set.Name,
+			appsv1beta1.SidecarSetHash:         fmt.Sprintf(`{%q:{"hash":"x","sidecarSetName":%q,"controllerRevision":%q}}`, set.Name, set.Name, first),
+		}
+		if err := env.Client.Create(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		gives("the one that most pods have", "v1")
+		w.change(image("v2"))
+		if err := w.pass(); err != nil {
+			t.Fatal(err)
+		}
+	})
 	t.Run("partial: a share of them", func(t *testing.T) {
 		set := w.get()
 		set.Spec.InjectionStrategy.Revision = &appsv1beta1.SidecarSetInjectRevision{CustomVersion: "one", Policy: "Partial"}

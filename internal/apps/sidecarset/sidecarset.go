@@ -157,7 +157,7 @@ func (r *Reconciler) pods(ctx context.Context, set *appsv1beta1.SidecarSet, e *e
 	return pods, nil
 }
 
-// why names the fields that keep a pod from getting to the newest revision in place.
+// why names the fields that keep a pod from getting to the newest revision in place; "" when there are none.
 func (r *Reconciler) why(all []*appsv1.ControllerRevision, record inject.Record, e *entry) string {
 	at := slices.IndexFunc(all, func(rev *appsv1.ControllerRevision) bool { return rev.Name == record.ControllerRevision })
 	if at < 0 {
@@ -166,6 +166,9 @@ func (r *Reconciler) why(all []*appsv1.ControllerRevision, record inject.Record,
 	from, err := r.book.planOf(all[at])
 	if err != nil {
 		return "the pod has a revision that cannot be read"
+	}
+	if from.HashWithoutImage == e.plan.HashWithoutImage {
+		return "" // it is only the record that another controller, or an older one, has written differently
 	}
 	fields := unchangeable(from.Template, e.plan.Template)
 	if len(fields) == 0 {

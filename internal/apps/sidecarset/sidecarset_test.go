@@ -136,9 +136,12 @@ func TestWhatCannotChangeInPlace(t *testing.T) {
 	w.settle(says("matched 2, updated 0, ready 2, both 0 [InPlaceOnly 2]"))
 	for _, p := range w.pods() {
 		c := pod.Condition(&p, appsv1beta1.SidecarSetUpgradable)
-		if c == nil || c.Status != corev1.ConditionFalse || !strings.Contains(c.Message, "containers[log].env changed") || !strings.Contains(c.Message, w.key.Name) {
+		if c == nil || c.Status != corev1.ConditionFalse || c.Reason != "UpdateImmutableField" || c.Message != `{"`+w.key.Name+`":false}` {
 			t.Errorf("pod %s: condition %+v", p.Name, c)
 		}
+	}
+	if held := w.get().Status.Held; !strings.Contains(held[0].Message, "containers[log].env changed") {
+		t.Errorf("held: %+v", held)
 	}
 	w.change(func(set *appsv1beta1.SidecarSet) { set.Spec.Containers[0].Env = nil })
 	w.settle(func(set *appsv1beta1.SidecarSet) error {
@@ -148,7 +151,7 @@ func TestWhatCannotChangeInPlace(t *testing.T) {
 		return says("matched 2, updated 2, ready 2, both 2 []")(set)
 	})
 	for _, p := range w.pods() {
-		if c := pod.Condition(&p, appsv1beta1.SidecarSetUpgradable); c == nil || c.Status != corev1.ConditionTrue {
+		if c := pod.Condition(&p, appsv1beta1.SidecarSetUpgradable); c == nil || c.Status != corev1.ConditionTrue || c.Message != `{"`+w.key.Name+`":true}` {
 			t.Errorf("pod %s: condition %+v, want True", p.Name, c)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/reconcile"
 	"github.com/holdfast-io/holdfast/internal/workload"
 	"github.com/holdfast-io/holdfast/internal/workload/report"
 )
@@ -34,6 +35,10 @@ func (r *Reconciler) report(
 	if err := r.deps.Client.List(ctx, &others, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("list SidecarSets: %w", err)
 	}
+	if p.stuck > 0 && (set.Status.ObservedGeneration != set.Generation || report.From(set.Status.Conditions).Find(notUpgradable) == nil) {
+		reconcile.Event(ctx, corev1.EventTypeNormal, "NotUpgradablePods", "%d pod(s) cannot get revision %s in place, and are passed over",
+			p.stuck, seen.latest)
+	}
 	summarize(set, seen, p, acted, clashes(set, others.Items), now)
 	return p.again, nil
 }
@@ -56,7 +61,7 @@ func summarize(set *appsv1beta1.SidecarSet, seen state, p plan, acted error, cla
 	s.Held = workload.Summary(p.held)
 	conditions := report.From(s.Conditions)
 	tell(&conditions, notUpgradable, p.stuck > 0, "ImmutableField",
-		"pods cannot get the newest revision in place: their condition SidecarSetUpgradable says why; delete them, and new ones have it", now)
+		"pods cannot get the newest revision in place: status.held says why, and their condition SidecarSetUpgradable is False; delete them, and new ones have it", now)
 	tell(&conditions, notInjected, len(seen.missed) > 0, "CreatedWithout", fmt.Sprintf("pods were created without the containers, "+
 		"while the operator was away, injection was paused or the selector another one: %s; delete them, and new ones have the containers",
 		some(seen.missed)), now)

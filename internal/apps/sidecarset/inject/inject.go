@@ -67,8 +67,9 @@ func Into(p *corev1.Pod, injections []Injection, now time.Time) (*Edit, error) {
 		names = append(names, in.Set)
 	}
 	byName := func(a, b corev1.Container) int { return cmp.Compare(a.Name, b.Name) }
-	slices.SortStableFunc(e.InitBefore, byName)
-	slices.SortStableFunc(e.InitAfter, byName)
+	for _, added := range [][]corev1.Container{e.Before, e.After, e.InitBefore, e.InitAfter} {
+		slices.SortStableFunc(added, byName)
+	}
 	e.Annotations[appsv1beta1.SidecarSetHash] = Text(hashes)
 	e.Annotations[appsv1beta1.SidecarSetHashWithoutImage] = Text(fixed)
 	e.Annotations[appsv1beta1.SidecarSetInjectedList] = strings.Join(names, ",")

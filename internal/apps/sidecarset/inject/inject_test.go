@@ -142,7 +142,8 @@ func TestContainers(t *testing.T) {
 	for _, test := range []struct{ reason, set, want string }{
 		{"before, by default", `containers: [{name: log, image: log:1}]`, "log=log:1 " + own + rest},
 		{
-			"several keep their order", `containers: [{name: b, image: b:1}, {name: a, image: a:1}]`, "b=b:1 a=a:1 " + own + rest,
+			"several by name", `containers: [{name: b, image: b:1}, {name: a, image: a:1}, {name: z, image: z:1, podInjectPolicy: AfterAppContainer}, {name: x, image: x:1, podInjectPolicy: AfterAppContainer}]`,
+			"a=a:1 b=b:1 " + own + " x=x:1 z=z:1" + rest,
 		},
 		{"after", `containers: [{name: log, image: log:1, podInjectPolicy: AfterAppContainer}]`, own + " log=log:1" + rest},
 		{
