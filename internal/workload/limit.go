@@ -377,7 +377,7 @@ func (l *limiter) refreshGates(m *Member, mark appsv1beta1.LifecycleState) {
 		s.Mark = ""
 	}
 	if len(m.Pod.Spec.ReadinessGates) > 0 {
-		s.Conditions = hook.Gates(l.set.Lifecycle, m.Pod, state, m.Phase != inplace.Idle, l.now)
+		s.Conditions = hook.Gates(l.set.Lifecycle, m.Pod, state, m.Phase != inplace.Idle && !m.covered, l.now)
 	}
 	if s.Mark != "" || len(s.Conditions) > 0 {
 		l.plan.Steps = append(l.plan.Steps, s)

@@ -513,6 +513,19 @@ func TestGrace(t *testing.T) {
 			want: "update a InPlaceUpdateReady=False",
 		}, 0},
 		{scene{
+			reason: "back in service when the kubelet itself keeps it not ready", pods: "a/v2", slots: 1, unavailable: 1, set: graceful,
+			state: func(s *State) {
+				p := s.Members[0].Pod
+				p.Annotations = map[string]string{appsv1beta1.InPlaceUpdateState: `{"revision":"v2","lastContainerStatuses":{"main":{` +
+					`"imageID":"` + p.Status.ContainerStatuses[0].ImageID + `","containerID":"` + p.Status.ContainerStatuses[0].ContainerID + `"}}}`}
+				p.Status.ObservedGeneration = p.Generation
+				p.Status.ContainerStatuses[0].Ready = false
+				p.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}
+				gated("False", at)(s)
+			},
+			want: "refresh a InPlaceUpdateReady=True; hold a: Update",
+		}, 0},
+		{scene{
 			reason: "paused in its grace, it goes back into service", pods: "a/v1", slots: 1, unavailable: 1,
 			set:   func(s *Set) { graceful(s); s.Hold = appsv1beta1.HeldByPaused },
 			state: gated("False", at), want: "refresh a InPlaceUpdateReady=True; hold a: Paused",

@@ -31,6 +31,8 @@ type Member struct {
 	// begun says that a change is half way, standIn for which revision the pod only stands in.
 	begun   bool
 	standIn string
+	// covered says that a change in place does not need the readiness gate any more, though it is not done.
+	covered bool
 	// worth is what makes the pod missed, rank the same among the pods of its set, once somebody has compared them.
 	worth *order.Worth
 	rank  order.Rank
@@ -47,7 +49,7 @@ type facts struct {
 	waits           string
 	state           appsv1beta1.LifecycleState
 	away, named     bool
-	begun           bool
+	begun, covered  bool
 	standIn         string
 	worth           *order.Worth
 
@@ -63,6 +65,7 @@ func look(p *corev1.Pod) *facts {
 	}
 	_, named := p.Labels[appsv1beta1.SpecifiedDelete] // whatever its value
 	state, unready := hook.State(p), inplace.Unready(p)
+	covered := phase == inplace.Running && inplace.Covered(p)
 	return &facts{
 		resourceVersion: p.ResourceVersion,
 		revision:        pod.Revision(p),
@@ -74,8 +77,9 @@ func look(p *corev1.Pod) *facts {
 		state:           state,
 		away:            hook.Away(p) || phase != inplace.Idle || sidecars != "" || unready,
 		named:           named,
-		begun: unready || state == appsv1beta1.LifecycleStatePreparingUpdate ||
+		begun: unready || covered || state == appsv1beta1.LifecycleStatePreparingUpdate ||
 			state == appsv1beta1.LifecycleStatePreparingDelete,
+		covered: covered,
 		standIn: p.Annotations[StandIn],
 		worth:   order.WorthOf(p),
 	}
@@ -84,7 +88,7 @@ func look(p *corev1.Pod) *facts {
 func (f *facts) member(p *corev1.Pod, minReady time.Duration, now time.Time) Member {
 	m := Member{
 		Pod: p, Revision: f.revision, Ready: f.ready, Phase: f.phase, Waits: f.waits, State: f.state, Named: f.named,
-		begun: f.begun, standIn: f.standIn, worth: f.worth,
+		begun: f.begun, covered: f.covered, standIn: f.standIn, worth: f.worth,
 	}
 	if !f.ready || f.marked || f.away {
 		return m

@@ -370,6 +370,108 @@ func TestResizeProgress(t *testing.T) {
 	}
 }
 
+// away is a container that the kubelet has stopped and not started again.
+func away(p *corev1.Pod, name string) {
+	for i := range p.Status.ContainerStatuses {
+		if status := &p.Status.ContainerStatuses[i]; status.Name == name {
+			status.Ready = false
+			status.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 143, ContainerID: status.ContainerID}}
+		}
+	}
+}
+
+func TestCovered(t *testing.T) {
+	for _, test := range []struct {
+		reason string
+		do     func(p *corev1.Pod)
+		want   bool
+	}{
+		{"never changed", func(*corev1.Pod) {}, false},
+		{"not seen by the kubelet", func(p *corev1.Pod) { begin(t, p, "v2", "main=web:v2") }, false},
+		{"seen, and still running with the old image", func(p *corev1.Pod) {
+			begin(t, p, "v2", "main=web:v2")
+			observe(p)
+		}, false},
+		{"seen and stopped", func(p *corev1.Pod) {
+			begin(t, p, "v2", "main=web:v2")
+			observe(p)
+			away(p, "main")
+		}, true},
+		{"its image cannot be had", func(p *corev1.Pod) {
+			begin(t, p, "v2", "main=web:v2")
+			observe(p)
+			away(p, "main")
+			p.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"}}
+		}, true},
+		{"a crash before the kubelet saw the change: it may start with the old image once more", func(p *corev1.Pod) {
+			begin(t, p, "v2", "main=web:v2")
+			away(p, "main")
+		}, false},
+		{"a kubelet that does not say what it has seen", func(p *corev1.Pod) {
+			begin(t, p, "v2", "main=web:v2")
+			p.Status.ObservedGeneration = 0
+			away(p, "main")
+		}, false},
+		{"one of two is still to stop", func(p *corev1.Pod) {
+			begin(t, p, "v2", "main=web:v2", "log=log:v2")
+			observe(p)
+			away(p, "main")
+		}, false},
+		{"one of two is done, the other stopped", func(p *corev1.Pod) {
+			begin(t, p, "v2", "main=web:v2", "log=log:v2")
+			observe(p)
+			restart(p, "log")
+			away(p, "main")
+		}, true},
+		{"another container that stopped covers nothing", func(p *corev1.Pod) {
+			begin(t, p, "v2", "main=web:v2")
+			observe(p)
+			away(p, "log")
+		}, false},
+		{"done", func(p *corev1.Pod) {
+			begin(t, p, "v2", "main=web:v2")
+			observe(p)
+			restart(p, "main")
+		}, false},
+		{"containers of lower launch priority come later", func(p *corev1.Pod) {
+			p.Annotations["apps.kruise.io/container-launch-priority"] = "Ordered"
+			begin(t, p, "v2", "main=web:v2", "log=log:v2")
+			observe(p)
+			away(p, "main")
+		}, false},
+		{"its resources change, too", func(p *corev1.Pod) {
+			state, images := Begin(p, Delta{
+				Images: map[string]string{"main": "web:v2"}, Resources: map[string]corev1.ResourceRequirements{"main": {}},
+			}, "v2", now)
+			apply(t, p, state, images)
+			observe(p)
+			away(p, "main")
+		}, false},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			p := running("main=web:v1", "log=log:v1")
+			observe(p)
+			test.do(p)
+			if got := Covered(p); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestNextOfACoveredPod(t *testing.T) {
+	p := running("main=web:v1")
+	begin(t, p, "v2", "main=web:v2")
+	observe(p)
+	away(p, "main")
+	p.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "InPlaceUpdateReady"}}
+	p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: "InPlaceUpdateReady", Status: "True"})
+	got := Next(p, Delta{Images: map[string]string{"main": "web:v3"}}, time.Minute, now)
+	if want := (Step{Unready: true, Patch: true}); got != want {
+		t.Errorf("got %+v, want %+v: it serves nobody, whom a grace would spare", got, want)
+	}
+}
+
 func TestNext(t *testing.T) {
 	image := Delta{Images: map[string]string{"main": "web:v2"}}
 	debug := "on"

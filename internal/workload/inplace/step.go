@@ -35,6 +35,9 @@ func Next(p *corev1.Pod, delta Delta, grace time.Duration, now time.Time) Step {
 		return Step{Patch: true}
 	}
 	if !Unready(p) {
+		if Covered(p) {
+			grace = 0 // it has been out of service for a former change, whose gate is open already
+		}
 		return Step{Unready: true, Patch: grace <= 0, Wait: grace}
 	}
 	since := pod.Condition(p, gate).LastTransitionTime
