@@ -97,7 +97,8 @@ type StatefulSetSpec struct {
 
 	// VolumeClaimTemplates are the claims that every pod gets for itself, named <template>-<set>-<ordinal>. They stay with
 	// the ordinal: a pod that is made again, on whatever node, gets the same ones. A template that has the name of one of the
-	// pod's volumes takes its place. Only resources.requests.storage may change, and only grow; see volumeClaimUpdateStrategy.
+	// pod's volumes takes its place. Templates can be neither added nor removed later; what else of them changes holds for claims
+	// made from then on, and their size, when it grows, for those that exist, if volumeClaimUpdateStrategy says so.
 	//
 	// +optional
 	// +kubebuilder:pruning:PreserveUnknownFields

@@ -66,7 +66,7 @@ func (v *validator) Validate(ctx context.Context, old, cs *appsv1beta1.CloneSet)
 	}
 	rolling := rollingOf(cs)
 	errs = append(errs, judge.Selector(w)...)
-	errs = append(errs, judge.Claims(before, w)...)
+	errs = append(errs, judge.Claims(w)...)
 	errs = append(errs, validateLimits(cs)...)
 	errs = append(errs, judge.Priority(rolling.PriorityStrategy,
 		field.NewPath("spec", "updateStrategy", "rollingUpdate", "priorityStrategy"))...)
@@ -74,6 +74,7 @@ func (v *validator) Validate(ctx context.Context, old, cs *appsv1beta1.CloneSet)
 		errs = append(errs, v.server.InPlaceOnly(ctx, before, &w)...)
 	}
 	warnings = append(warnings, judge.InPlaceStrategy(rolling.InPlaceUpdateStrategy, rolling.PodUpdatePolicy)...)
+	warnings = append(warnings, judge.ClaimsStay(before, w)...)
 	if len(errs) > 0 {
 		return warnings, errs
 	}

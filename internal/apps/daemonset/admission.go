@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/workload/judge"
 	"github.com/holdfast-io/holdfast/internal/workload/node"
+	"github.com/holdfast-io/holdfast/internal/workload/pull"
 	"github.com/holdfast-io/holdfast/internal/workload/revision"
 	"github.com/holdfast-io/holdfast/internal/workload/share"
 )
@@ -143,7 +144,7 @@ func validateUpdateSelector(ds *appsv1beta1.DaemonSet) field.ErrorList {
 func warn(ds *appsv1beta1.DaemonSet) (warnings []string) {
 	rolling := ptr.Deref(ds.Spec.UpdateStrategy.RollingUpdate, appsv1beta1.RollingUpdateDaemonSet{})
 	const path = "spec.updateStrategy.rollingUpdate."
-	strategy, err := predownload(ds, 1)
+	strategy, err := pull.Annotated(ds.Annotations, 1)
 	switch {
 	case err != nil:
 		warnings = append(warnings, fmt.Sprintf("metadata.annotations: images are not pulled ahead as asked for: %v", err))

@@ -104,7 +104,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, ds *appsv1beta1.DaemonSet) (
 func (r *Reconciler) predownload(
 	ctx context.Context, ds *appsv1beta1.DaemonSet, state workload.State, s survey, plan workload.Plan,
 ) workload.Plan {
-	strategy, _ := predownload(ds, s.desired) // admission tells of what cannot be read
+	strategy, _ := pull.Annotated(ds.Annotations, s.desired) // admission tells of what cannot be read
 	owner := pull.Owner{Object: ds, Kind: kind(), Template: &ds.Spec.Template}
 	held, again := r.puller.Bring(ctx, owner, pull.NewWish(strategy, state, plan))
 	plan.Held = append(plan.Held, held...)

@@ -22,6 +22,7 @@ import (
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/admission"
 	"github.com/holdfast-io/holdfast/internal/workload/judge"
+	"github.com/holdfast-io/holdfast/internal/workload/pull"
 	"github.com/holdfast-io/holdfast/internal/workload/revision"
 )
 
@@ -89,8 +90,8 @@ func (v *validator) Validate(ctx context.Context, old, set *appsv1beta1.Stateful
 	}
 	rolling := rollingOf(set)
 	errs = append(errs, judge.Selector(w)...)
-	errs = append(errs, judge.Claims(before, w)...)
-	errs = append(errs, validateClaimChange(before, w)...)
+	errs = append(errs, judge.Claims(w)...)
+	errs = append(errs, validateClaimChange(before, w, onRollingUpdate(set))...)
 	errs = append(errs, validateOrdinals(set)...)
 	errs = append(errs, validateTemplate(set)...)
 	if old == nil {
@@ -104,6 +105,10 @@ func (v *validator) Validate(ctx context.Context, old, set *appsv1beta1.Stateful
 		errs = append(errs, v.server.InPlaceOnly(ctx, before, &w)...)
 	}
 	warnings = append(warnings, judge.InPlaceStrategy(rolling.InPlaceUpdateStrategy, rolling.PodUpdatePolicy)...)
+	if _, err := pull.Annotated(set.Annotations, replicasOf(set)); err != nil {
+		warnings = append(warnings, fmt.Sprintf("metadata.annotations: images are not pulled ahead as asked for: %v", err))
+	}
+	warnings = append(warnings, judge.ClaimsStay(before, w)...)
 	if len(errs) > 0 {
 		return warnings, errs
 	}
@@ -185,13 +190,14 @@ func hasGate(spec *corev1.PodSpec) bool {
 	return false
 }
 
-// validateClaimChange refuses every change of the claim templates but growth: claims that exist could not follow.
-func validateClaimChange(old *judge.Workload, w judge.Workload) (errs field.ErrorList) {
+// validateClaimChange refuses changes of the claim templates that the pods that exist could not follow: which claims there are,
+// and, where claims follow their templates, all but the size.
+func validateClaimChange(old *judge.Workload, w judge.Workload, follow bool) (errs field.ErrorList) {
 	if old == nil {
 		return nil
 	}
 	path := field.NewPath("spec", "volumeClaimTemplates")
-	const fix = "only resources.requests.storage may change, and only grow; for other claims create a new set"
+	const fix = "the pods that exist have the volumes that they were made with; for other claims create a new set"
 	if len(old.Claims) != len(w.Claims) {
 		return field.ErrorList{field.Forbidden(path, "templates can be neither added nor removed: "+fix)}
 	}
@@ -200,8 +206,9 @@ func validateClaimChange(old *judge.Workload, w judge.Workload) (errs field.Erro
 		switch {
 		case before == nil:
 			errs = append(errs, field.Forbidden(path.Index(i).Child("metadata", "name"), "a template cannot be renamed: "+fix))
-		case !apiequality.Semantic.DeepEqual(bare(before), bare(&w.Claims[i])):
-			errs = append(errs, field.Forbidden(path.Index(i), fix))
+		case follow && !apiequality.Semantic.DeepEqual(bare(before), bare(&w.Claims[i])):
+			errs = append(errs, field.Forbidden(path.Index(i), "with volumeClaimUpdateStrategy OnPodRollingUpdate only "+
+				"resources.requests.storage may change: nothing else of a claim that exists can; set OnDelete to change it for new claims"))
 		}
 	}
 	return errs

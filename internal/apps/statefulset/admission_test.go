@@ -94,7 +94,17 @@ func TestValidate(t *testing.T) {
 	shared.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
 	spelled := testkit.ClaimTemplate("data", "1Gi")
 	spelled.Spec.VolumeMode = ptr.To(corev1.PersistentVolumeFilesystem)
-	const onlyGrow = "only resources.requests.storage may change, and only grow"
+	const (
+		onlySize = "with volumeClaimUpdateStrategy OnPodRollingUpdate only resources.requests.storage may change"
+		shrinks  = "warning: spec.volumeClaimTemplates[0].spec.resources.requests.storage: a volume cannot shrink: claims that exist " +
+			"stay as they are (2Gi), new ones ask for 1Gi"
+	)
+	annotated := func(key, value string) edit {
+		return func(s *appsv1beta1.StatefulSet) {
+			s.Annotations = map[string]string{"apps.kruise.io/image-predownload-parallelism": "1"}
+			s.Annotations["apps.kruise.io/image-predownload-"+key] = value
+		}
+	}
 
 	for _, test := range []struct {
 		reason      string
@@ -151,13 +161,18 @@ func TestValidate(t *testing.T) {
 		})}, "spec.updateStrategy.rollingUpdate.unorderedUpdate.priorityStrategy: Invalid value: weightPriority[0].matchSelector"},
 
 		{"a claim grows", []edit{withClaims(testkit.ClaimTemplate("data", "1Gi"))}, []edit{withClaims(testkit.ClaimTemplate("data", "2Gi"))}, ""},
-		{"a claim shrinks", []edit{withClaims(testkit.ClaimTemplate("data", "2Gi"))}, []edit{withClaims(testkit.ClaimTemplate("data", "1Gi"))}, "spec.volumeClaimTemplates[0].spec.resources.requests.storage: Invalid value: \"1Gi\": a volume cannot shrink: it is 2Gi now"},
-		{"a claim of another mode", []edit{withClaims(testkit.ClaimTemplate("data", "1Gi"))}, []edit{withClaims(shared)}, "spec.volumeClaimTemplates[0]: Forbidden: " + onlyGrow},
+		{"a claim shrinks: those that exist stay", []edit{withClaims(testkit.ClaimTemplate("data", "2Gi"))}, []edit{withClaims(testkit.ClaimTemplate("data", "1Gi"))}, shrinks},
+		{"the same, where claims follow", []edit{grows, withClaims(testkit.ClaimTemplate("data", "2Gi"))}, []edit{grows, withClaims(testkit.ClaimTemplate("data", "1Gi"))}, shrinks},
+		{"a claim of another mode, for those made from now on", []edit{withClaims(testkit.ClaimTemplate("data", "1Gi"))}, []edit{withClaims(shared)}, ""},
+		{"the same, where claims follow", []edit{grows, withClaims(testkit.ClaimTemplate("data", "1Gi"))}, []edit{grows, withClaims(shared)}, "spec.volumeClaimTemplates[0]: Forbidden: " + onlySize},
 		{"a default is spelled out", []edit{withClaims(testkit.ClaimTemplate("data", "1Gi"))}, []edit{withClaims(spelled)}, ""},
 		{"a template more", nil, nil, ""},
 		{"a template less", []edit{withClaims(testkit.ClaimTemplate("data", "1Gi"))}, []edit{}, "spec.volumeClaimTemplates: Forbidden: templates can be neither added nor removed"},
 		{"a template of another name", []edit{withClaims(testkit.ClaimTemplate("data", "1Gi"))}, []edit{withClaims(testkit.ClaimTemplate("log", "1Gi"))}, "spec.volumeClaimTemplates[0].metadata.name: Forbidden"},
-		{"another class", []edit{withClaims(of("data", "1Gi", "fixed"))}, []edit{withClaims(of("data", "1Gi", "growing"))}, onlyGrow},
+		{"another class", []edit{withClaims(of("data", "1Gi", "fixed"))}, []edit{withClaims(of("data", "1Gi", "growing"))}, ""},
+		{"another class, where claims follow", []edit{grows, withClaims(of("data", "1Gi", "fixed"))}, []edit{grows, withClaims(of("data", "1Gi", "growing"))}, onlySize},
+		{"images ahead by annotation", nil, []edit{annotated("min-updated-ready-pods", "50%")}, ""},
+		{"an annotation that cannot be read", nil, []edit{annotated("parallelism", "many")}, "images are not pulled ahead as asked for: apps.kruise.io/image-predownload-parallelism: \"many\""},
 		{"a template without a name", nil, []edit{withClaims(testkit.ClaimTemplate("", "1Gi"))}, "spec.volumeClaimTemplates[0].metadata.name: Required"},
 		{
 			"claims grow with their pods, and the class does not allow it",

@@ -67,9 +67,24 @@ func TestAHookHoldsScalingDown(t *testing.T) {
 
 func TestImagesArePulledAhead(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil, 0, inPlace, partition(3), rolling(func(r *appsv1beta1.RollingUpdateStatefulSetStrategy) {
-		r.InPlaceUpdateStrategy = &appsv1beta1.InPlaceUpdateStrategy{ImagePreDownloadParallelism: ptr.To(intstr.FromInt32(5))}
-	}))
+	for where, ask := range map[string]edit{
+		"by field": rolling(func(r *appsv1beta1.RollingUpdateStatefulSetStrategy) {
+			r.InPlaceUpdateStrategy = &appsv1beta1.InPlaceUpdateStrategy{ImagePreDownloadParallelism: ptr.To(intstr.FromInt32(5))}
+		}),
+		"by annotation": func(s *appsv1beta1.StatefulSet) {
+			s.Annotations = map[string]string{appsv1beta1.ImagePreDownloadParallelism: "5"}
+		},
+	} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			pulledAhead(t, ask)
+		})
+	}
+}
+
+func pulledAhead(t *testing.T, ask edit) {
+	t.Helper()
+	w := newWorld(t, nil, 0, inPlace, partition(3), ask)
 	w.run()
 	set := w.Get()
 	image("v2")(set)

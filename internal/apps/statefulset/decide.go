@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/workload/hook"
 	"github.com/holdfast-io/holdfast/internal/workload/inplace"
 	"github.com/holdfast-io/holdfast/internal/workload/order"
+	"github.com/holdfast-io/holdfast/internal/workload/pull"
 	"github.com/holdfast-io/holdfast/internal/workload/share"
 )
 
@@ -30,6 +31,17 @@ func decide(set *appsv1beta1.StatefulSet, state workload.State, now time.Time) (
 
 func rollingOf(set *appsv1beta1.StatefulSet) appsv1beta1.RollingUpdateStatefulSetStrategy {
 	return ptr.Deref(set.Spec.UpdateStrategy.RollingUpdate, appsv1beta1.RollingUpdateStatefulSetStrategy{})
+}
+
+// aheadOf is how images are pulled ahead: the fields say so, or else the annotations, which users of OpenKruise write at either
+// version.
+func aheadOf(set *appsv1beta1.StatefulSet) *appsv1beta1.InPlaceUpdateStrategy {
+	strategy := rollingOf(set).InPlaceUpdateStrategy
+	if strategy != nil && strategy.ImagePreDownloadParallelism != nil {
+		return strategy
+	}
+	annotated, _ := pull.Annotated(set.Annotations, replicasOf(set)) // admission tells of what cannot be read
+	return annotated
 }
 
 // ordered: the policy of those who say nothing, as natively.

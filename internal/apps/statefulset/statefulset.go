@@ -89,7 +89,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, set *appsv1beta1.StatefulSet
 	}
 	acted := r.act(ctx, set, src, state, &plan, known)
 	owner := pull.Owner{Object: set, Kind: kind(), Template: &set.Spec.Template}
-	r.puller.Ahead(ctx, owner, rollingOf(set).InPlaceUpdateStrategy, state, &plan)
+	r.puller.Ahead(ctx, owner, aheadOf(set), state, &plan)
 	fillStatus(set, state, plan, acted, now)
 	if acted != nil {
 		return reconcile.Result{}, report.Verdict(acted)

@@ -114,8 +114,21 @@ func (s Server) Growth(ctx context.Context, old *Workload, w Workload) (errs fie
 	return errs
 }
 
-// Claims refuses claim templates that Kubernetes could not follow: without a name, with one name twice, or smaller than before.
-func Claims(old *Workload, w Workload) (errs field.ErrorList) {
+// ClaimsStay warns of claim templates that became smaller: the claims that exist cannot follow.
+func ClaimsStay(old *Workload, w Workload) (warnings []string) {
+	for i := range w.Claims {
+		tmpl := &w.Claims[i]
+		if before := TemplateNamed(old, tmpl.Name); before != nil && claim.Larger(before, tmpl) {
+			was, is := before.Spec.Resources.Requests[corev1.ResourceStorage], tmpl.Spec.Resources.Requests[corev1.ResourceStorage]
+			warnings = append(warnings, fmt.Sprintf("%s: a volume cannot shrink: claims that exist stay as they are (%s), new ones ask for %s",
+				field.NewPath("spec", "volumeClaimTemplates").Index(i).Child("spec", "resources", "requests", "storage"), was.String(), is.String()))
+		}
+	}
+	return warnings
+}
+
+// Claims refuses claim templates without a name, or with one name twice.
+func Claims(w Workload) (errs field.ErrorList) {
 	path := field.NewPath("spec", "volumeClaimTemplates")
 	seen := map[string]bool{}
 	for i := range w.Claims {
@@ -127,11 +140,6 @@ func Claims(old *Workload, w Workload) (errs field.ErrorList) {
 			errs = append(errs, field.Duplicate(path.Index(i).Child("metadata", "name"), tmpl.Name))
 		}
 		seen[tmpl.Name] = true
-		if before := TemplateNamed(old, tmpl.Name); before != nil && claim.Larger(before, tmpl) {
-			was, is := before.Spec.Resources.Requests[corev1.ResourceStorage], tmpl.Spec.Resources.Requests[corev1.ResourceStorage]
-			errs = append(errs, field.Invalid(path.Index(i).Child("spec", "resources", "requests", "storage"), is.String(),
-				fmt.Sprintf("a volume cannot shrink: it is %s now", was.String())))
-		}
 	}
 	return errs
 }

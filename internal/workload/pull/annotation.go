@@ -1,4 +1,4 @@
-package daemonset
+package pull
 
 import (
 	"fmt"
@@ -12,10 +12,11 @@ import (
 	"github.com/holdfast-io/holdfast/internal/workload/share"
 )
 
-// predownload reads how images are pulled ahead from the set's annotations, which is where a DaemonSet has it in every
-// version; nil: they are not. The error names the annotations that cannot be read.
-func predownload(ds *appsv1beta1.DaemonSet, desired int) (*appsv1beta1.InPlaceUpdateStrategy, error) {
-	text, there := ds.Annotations[appsv1beta1.ImagePreDownloadParallelism]
+// Annotated reads how images are pulled ahead from a set's annotations, which is where DaemonSets and StatefulSets may have it
+// in every version; nil: they are not. desired is how many pods are wanted. The error names the annotations that cannot be
+// read.
+func Annotated(annotations map[string]string, desired int) (*appsv1beta1.InPlaceUpdateStrategy, error) {
+	text, there := annotations[appsv1beta1.ImagePreDownloadParallelism]
 	if !there {
 		return nil, nil //nolint:nilnil // no strategy is what is asked for
 	}
@@ -24,14 +25,14 @@ func predownload(ds *appsv1beta1.DaemonSet, desired int) (*appsv1beta1.InPlaceUp
 		return nil, fmt.Errorf("%s: %q is neither a whole number of 1 or more nor a percentage", appsv1beta1.ImagePreDownloadParallelism, text)
 	}
 	s := &appsv1beta1.InPlaceUpdateStrategy{ImagePreDownloadParallelism: &parallelism}
-	if text, there := ds.Annotations[appsv1beta1.ImagePreDownloadTimeoutSeconds]; there {
+	if text, there := annotations[appsv1beta1.ImagePreDownloadTimeoutSeconds]; there {
 		n, err := strconv.ParseInt(text, 10, 32)
 		if err != nil || n < 1 {
 			return s, fmt.Errorf("%s: %q is no whole number of 1 or more", appsv1beta1.ImagePreDownloadTimeoutSeconds, text)
 		}
 		s.ImagePreDownloadTimeoutSeconds = ptr.To(int32(n))
 	}
-	if text, there := ds.Annotations[appsv1beta1.ImagePreDownloadMinUpdatedReadyPods]; there {
+	if text, there := annotations[appsv1beta1.ImagePreDownloadMinUpdatedReadyPods]; there {
 		value := intstr.Parse(text)
 		n, err := share.Of(&value, value, desired, true)
 		if err != nil || strings.HasPrefix(text, "-") {
