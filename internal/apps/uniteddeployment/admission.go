@@ -34,7 +34,7 @@ func Hooks(scheme *runtime.Scheme, c client.Client, live client.Reader) []admiss
 
 // Default fills in what the user left out.
 func Default(ud *appsv1beta1.UnitedDeployment) {
-	judge.Fill(&ud.Spec.Replicas, 1)
+	judge.Fill(&ud.Spec.Replicas, named(ud.Spec.Topology.Subsets))
 	judge.Fill(&ud.Spec.RevisionHistoryLimit, revision.DefaultHistoryLimit)
 	if ud.Spec.UpdateStrategy.Type == "" {
 		ud.Spec.UpdateStrategy.Type = appsv1beta1.ManualUpdateStrategyType
@@ -55,13 +55,14 @@ func (v *validator) Validate(ctx context.Context, old, ud *appsv1beta1.UnitedDep
 	if ud.DeletionTimestamp != nil {
 		return nil, nil // only finalizers can still change; nothing may stand in their way
 	}
-	errs = append(validateFit(old, ud), validatePartitions(ud)...)
+	misfit, errs := validateFit(old, ud)
+	errs = append(errs, validatePartitions(ud)...)
 	f, ok := familyOf(&ud.Spec.Template)
 	if !ok {
 		return nil, append(errs, field.Required(field.NewPath("spec", "template"), errKind.Error()))
 	}
 	errs = append(errs, validateSubsets(ud)...)
-	warnings = warn(ud, f)
+	warnings = append(misfit, warn(ud, f)...)
 	if len(errs) > 0 {
 		return warnings, errs
 	}
@@ -73,18 +74,21 @@ func (v *validator) Validate(ctx context.Context, old, ud *appsv1beta1.UnitedDep
 	return warnings, errs
 }
 
-// validateFit refuses subsets that cannot hold the pods. When neither they nor the number have changed, it stays what it was:
-// somebody may have scaled the object, which nobody is asked about, and wants to change something else now.
-func validateFit(old, ud *appsv1beta1.UnitedDeployment) field.ErrorList {
-	if old != nil && ptr.Equal(old.Spec.Replicas, ud.Spec.Replicas) &&
-		apiequality.Semantic.DeepEqual(old.Spec.Topology.Subsets, ud.Spec.Topology.Subsets) {
-		return nil
-	}
+// validateFit refuses subsets that cannot hold the pods. When they have not changed, it stays what it was: somebody has scaled the
+// object, which a user may do as well as an autoscaler, who is not asked.
+func validateFit(old, ud *appsv1beta1.UnitedDeployment) (warnings []string, errs field.ErrorList) {
 	path := field.NewPath("spec", "topology", "subsets")
-	if _, err := shares(ud.Spec.Topology.Subsets, ptr.Deref(ud.Spec.Replicas, 1)); err != nil {
-		return field.ErrorList{field.Invalid(path, field.OmitValueType{}, err.Error())}
+	_, err := shares(ud.Spec.Topology.Subsets, ptr.Deref(ud.Spec.Replicas, 1))
+	if err == nil {
+		return nil, nil
 	}
-	return nil
+	if old == nil || !apiequality.Semantic.DeepEqual(old.Spec.Topology.Subsets, ud.Spec.Topology.Subsets) {
+		return nil, field.ErrorList{field.Invalid(path, field.OmitValueType{}, err.Error())}
+	}
+	if ptr.Equal(old.Spec.Replicas, ud.Spec.Replicas) {
+		return nil, nil
+	}
+	return []string{fmt.Sprintf("%s: %v", path, err)}, nil
 }
 
 func validatePartitions(ud *appsv1beta1.UnitedDeployment) (errs field.ErrorList) {

@@ -1,6 +1,7 @@
 package uniteddeployment
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -146,7 +147,9 @@ func TestValidateAChange(t *testing.T) {
 			old.Spec.Replicas, ud.Spec.Replicas = ptr.To[int32](1), ptr.To[int32](1)
 			setImage(ud, w.family, "registry.local/shop:v2")
 		}, ""},
-		{"scaled below the minima here", func(_, ud *appsv1beta1.UnitedDeployment) { ud.Spec.Replicas = ptr.To[int32](1) }, "minReplicas add up to 4"},
+		{"other subsets below the minima", func(_, ud *appsv1beta1.UnitedDeployment) {
+			ud.Spec.Replicas, ud.Spec.Topology.Subsets = ptr.To[int32](1), parseSubsets("2.. 1..")
+		}, "minReplicas add up to 3"},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			old := w.Get()
@@ -156,6 +159,30 @@ func TestValidateAChange(t *testing.T) {
 			if got := errs.ToAggregate(); (got == nil) != (test.want == "") || got != nil && !strings.Contains(got.Error(), test.want) {
 				t.Errorf("got %v, want %q", got, test.want)
 			}
+		})
+	}
+}
+
+// A user may scale as an autoscaler may: the subsets were judged when they were written.
+func TestScalingIsNotRefused(t *testing.T) {
+	w := newWorld(t, united(4, "2 2"), nil)
+	w.settle(w.Ready)
+	v := &validator{client: w.Env.Client, live: w.Env.Client}
+	old := w.Get()
+	ud := old.DeepCopy()
+	ud.Spec.Replicas = ptr.To[int32](3)
+	warnings, errs := v.Validate(t.Context(), old, ud)
+	if len(errs) > 0 || len(warnings) != 1 || !strings.Contains(warnings[0], "brings the sum above the 3 of spec.replicas") {
+		t.Errorf("got %v %v", warnings, errs)
+	}
+	// Nobody is left without pods by it, and none is missing.
+	for replicas, want := range map[int32]string{1: "a 1/1", 3: "a 2/2, b 1/1", 7: "a 4/4, b 3/3"} {
+		w.Change(func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.Replicas = &replicas })
+		w.settle(func() error {
+			if got, c := w.spread(), w.condition("Stalled"); got != want || c.Reason != "SubsetsDoNotFit" {
+				return fmt.Errorf("got %s, want %s; %+v", got, want, c)
+			}
+			return nil
 		})
 	}
 }

@@ -21,8 +21,8 @@ type share struct{ goal, most int32 }
 // errFit is a topology that cannot hold spec.replicas; its text names the field and the fix.
 var errFit = errors.New("the subsets do not fit spec.replicas")
 
-// shares reads the topology for a number of replicas. Where the subsets cannot hold exactly that many, the error says so, and
-// the shares are as near as can be.
+// shares reads the topology for a number of replicas. Where the subsets cannot hold exactly that many, the error says so. Ranges
+// are filled as far as they can be then; given numbers count for nothing, and all is shared evenly, so that nobody goes without.
 func shares(subsets []appsv1beta1.Subset, replicas int32) ([]share, error) {
 	if len(subsets) == 0 {
 		if replicas == 0 {
@@ -32,7 +32,11 @@ func shares(subsets []appsv1beta1.Subset, replicas int32) ([]share, error) {
 	}
 	for i := range subsets {
 		if subsets[i].Replicas != nil {
-			return exact(subsets, replicas)
+			all, err := exact(subsets, replicas)
+			if err != nil {
+				all = evenly(make([]share, len(subsets)), func(int) bool { return true }, replicas)
+			}
+			return all, err
 		}
 	}
 	for i := range subsets {
@@ -67,14 +71,40 @@ func exact(subsets []appsv1beta1.Subset, replicas int32) ([]share, error) {
 		return all, fmt.Errorf("%w: what spec.topology.subsets[].replicas say adds up to %d, and spec.replicas is %d; "+
 			"raise one of them, or leave it out of one subset, which then takes the rest", errFit, replicas-left, replicas)
 	}
-	for i := range subsets {
-		if subsets[i].Replicas != nil {
-			continue
+	return evenly(all, func(i int) bool { return subsets[i].Replicas == nil }, left), nil
+}
+
+// evenly shares what is left among some of the subsets; the first ones get one more.
+func evenly(all []share, among func(i int) bool, left int32) []share {
+	count := int32(0)
+	for i := range all {
+		if among(i) {
+			count++
 		}
-		n := (left + int32(silent) - 1) / int32(silent)
-		all[i], left, silent = share{goal: n, most: unlimited}, left-n, silent-1
 	}
-	return all, nil
+	for i := range all {
+		if among(i) {
+			n := (left + count - 1) / count
+			all[i], left, count = share{goal: n, most: unlimited}, left-n, count-1
+		}
+	}
+	return all
+}
+
+// named is how many pods the subsets ask for when each names a number; else one.
+func named(subsets []appsv1beta1.Subset) int32 {
+	sum := int64(0)
+	for i := range subsets {
+		value := subsets[i].Replicas
+		if value == nil || value.Type != intstr.Int {
+			return 1
+		}
+		sum += int64(max(value.IntVal, 0))
+	}
+	if len(subsets) == 0 {
+		return 1
+	}
+	return int32(min(sum, unlimited)) //nolint:gosec // just bounded
 }
 
 // percentages turns percentages into whole pods that add up to their sum: each is rounded down, and what is left goes to

@@ -50,9 +50,11 @@ func TestFixed(t *testing.T) {
 		{"a part in percent", "25% -", 10, "2 8", ""},
 		{"half a pod and more is one", "35% -", 10, "3 7", ""},
 		{"too many", "5 6", 10, "5 5", `subsets[1].replicas of "b" brings the sum above the 10`},
-		{"too many in percent", "60% 60%", 10, "6 4", "lower it, or raise spec.replicas"},
-		{"too few", "2 3", 10, "2 3", "adds up to 5, and spec.replicas is 10"},
-		{"too few in percent", "20% 30%", 10, "2 3", "leave it out of one subset"},
+		{"far too many: none goes without", "5 5 5", 4, "2 1 1", "brings the sum above the 4"},
+		{"too many beside one that says nothing", "9 -", 4, "2 2", "brings the sum above the 4"},
+		{"too many in percent", "60% 60%", 10, "5 5", "lower it, or raise spec.replicas"},
+		{"too few: all are run", "2 3", 10, "5 5", "adds up to 5, and spec.replicas is 10"},
+		{"too few in percent", "20% 30%", 10, "5 5", "leave it out of one subset"},
 		{"no subset", "", 3, "", "spec.topology.subsets is empty"},
 		{"no subset, no pod", "", 0, "", ""},
 		{"minimum first, then in order", "2.. 3..", 10, "7 3", ""},
@@ -138,5 +140,13 @@ func TestAdaptive(t *testing.T) {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+func TestNamed(t *testing.T) {
+	for subsets, want := range map[string]int32{"": 1, "-": 1, "2 3": 5, "2 -": 1, "2 50%": 1, "0 0": 0, "..2 ..3": 1} {
+		if got := named(parseSubsets(subsets)); got != want {
+			t.Errorf("%q: got %d, want %d", subsets, got, want)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -255,9 +256,12 @@ func (p *plan) change(ud *appsv1beta1.UnitedDeployment, st state, i int, revisio
 }
 
 // outdated reports whether a workload is another than it is to be: it was made from another spec, or somebody changed it.
-// What the spec does not speak of, defaults above all, may be anything.
+// What the spec does not speak of, defaults above all, may be anything; and a selector stays as it was made.
 func outdated(is, want client.Object) bool {
 	key := appsv1beta1.SubsetTemplateHash
+	selector := shapeOf(want).selector
+	defer func(asked *metav1.LabelSelector) { *selector = asked }(*selector)
+	*selector = nil
 	return is.GetAnnotations()[key] != want.GetAnnotations()[key] ||
 		!apiequality.Semantic.DeepDerivative(shapeOf(want).spec, shapeOf(is).spec)
 }

@@ -158,6 +158,23 @@ func TestSomebodyElsesChangeIsTakenBack(t *testing.T) {
 	}
 }
 
+// The selector of a workload cannot change: one that is asked for later is for workloads that are made later.
+func TestAnotherSelectorOfTheTemplate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, united(2, "- -", ofDeployments), nil)
+	w.settle(w.Ready)
+	w.Change(func(ud *appsv1beta1.UnitedDeployment) {
+		more := map[string]string{"app": "shop", "tier": "web"}
+		set := &ud.Spec.Template.DeploymentTemplate.Spec
+		set.Selector, set.Template.Labels = &metav1.LabelSelector{MatchLabels: more}, more
+	})
+	w.settle(w.Ready)
+	a := w.children()["shop-a"]
+	if shape := shapeOf(a); shape.template.Labels["tier"] != "web" || (*shape.selector).MatchLabels["tier"] != "" {
+		t.Errorf("got %+v", shape.template.Labels)
+	}
+}
+
 // Pods move from subset to subset a few at a time: never too many, and at most a fifth away.
 func TestAMove(t *testing.T) {
 	t.Parallel()
