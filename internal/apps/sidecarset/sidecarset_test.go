@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
+	"github.com/holdfast-io/holdfast/internal/apps/sidecarset/inject"
 	"github.com/holdfast-io/holdfast/internal/disruption"
 	"github.com/holdfast-io/holdfast/internal/pod"
 )
@@ -153,6 +154,40 @@ func TestWhatCannotChangeInPlace(t *testing.T) {
 	for _, p := range w.pods() {
 		if c := pod.Condition(&p, appsv1beta1.SidecarSetUpgradable); c == nil || c.Status != corev1.ConditionTrue || c.Message != `{"`+w.key.Name+`":true}` {
 			t.Errorf("pod %s: condition %+v, want True", p.Name, c)
+		}
+	}
+}
+
+// Another controller hashes otherwise; what a pod has, the revision says that it names.
+func TestPodsOfAnotherControllerAreTakenOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, log(), nil)
+	w.settle(ready)
+	w.born("a", "b")
+	hash := w.pods()[0].Annotations[appsv1beta1.SidecarSetHash]
+	hash = hash[strings.Index(hash, `"hash":"`)+len(`"hash":"`):]
+	hash = hash[:strings.Index(hash, `"`)]
+	for _, p := range w.pods() {
+		before := p.DeepCopy()
+		for _, key := range []string{appsv1beta1.SidecarSetHash, appsv1beta1.SidecarSetHashWithoutImage} {
+			records := inject.Read(&p, key)
+			record := records[w.key.Name]
+			record.Hash = "w7c2b4"
+			records[w.key.Name] = record
+			p.Annotations[key] = inject.Text(records)
+		}
+		if err := w.env.Client.Patch(t.Context(), &p, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.watch(2, 0)
+	w.settle(says("matched 2, updated 2, ready 2, both 2 []"))
+	for _, p := range w.pods() {
+		if c := pod.Condition(&p, appsv1beta1.SidecarSetUpgradable); c != nil || pod.Container(&p, "log").RestartCount != 0 {
+			t.Errorf("pod %s: condition %+v, restarts %d", p.Name, c, pod.Container(&p, "log").RestartCount)
+		}
+		if got := p.Annotations[appsv1beta1.SidecarSetHash]; !strings.Contains(got, hash) {
+			t.Errorf("pod %s: %s", p.Name, got)
 		}
 	}
 }
