@@ -144,13 +144,8 @@ func validateUpdateSelector(ds *appsv1beta1.DaemonSet) field.ErrorList {
 func warn(ds *appsv1beta1.DaemonSet) (warnings []string) {
 	rolling := ptr.Deref(ds.Spec.UpdateStrategy.RollingUpdate, appsv1beta1.RollingUpdateDaemonSet{})
 	const path = "spec.updateStrategy.rollingUpdate."
-	strategy, err := pull.Annotated(ds.Annotations, 1)
-	switch {
-	case err != nil:
+	if _, err := pull.Annotated(ds.Annotations, 1); err != nil {
 		warnings = append(warnings, fmt.Sprintf("metadata.annotations: images are not pulled ahead as asked for: %v", err))
-	case strategy != nil && rolling.Type != appsv1beta1.InplaceRollingUpdateType:
-		warnings = append(warnings, "metadata.annotations: "+appsv1beta1.ImagePreDownloadParallelism+
-			" has no effect while rollingUpdateType is Standard")
 	}
 	if port := hostPort(&ds.Spec.Template.Spec); port != 0 && !share.Zero(rolling.MaxSurge, true) {
 		warnings = append(warnings, fmt.Sprintf("%smaxSurge: port %d of the host can be had by one pod of a node only, so the second one will "+

@@ -102,10 +102,7 @@ func TestValidate(t *testing.T) {
 				s.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 9100, HostPort: 9100}}
 			})),
 		},
-		{
-			reason: "images pulled ahead for nothing", warn: "has no effect while rollingUpdateType is Standard",
-			edits: edits(annotate(appsv1beta1.ImagePreDownloadParallelism, "2")),
-		},
+		{reason: "images pulled ahead of pods that are made anew", edits: edits(annotate(appsv1beta1.ImagePreDownloadParallelism, "2"))},
 		{reason: "images pulled ahead", edits: edits(inPlace, annotate(appsv1beta1.ImagePreDownloadParallelism, "10%"))},
 		{
 			reason: "an annotation that cannot be read", warn: "image-predownload-parallelism: \"many\"",

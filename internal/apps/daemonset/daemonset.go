@@ -106,7 +106,7 @@ func (r *Reconciler) predownload(
 ) workload.Plan {
 	strategy, _ := pull.Annotated(ds.Annotations, s.desired) // admission tells of what cannot be read
 	owner := pull.Owner{Object: ds, Kind: kind(), Template: &ds.Spec.Template}
-	held, again := r.puller.Bring(ctx, owner, pull.NewWish(strategy, state, plan))
+	held, again := r.puller.Bring(ctx, owner, pull.NewWish(strategy, state, plan, true))
 	plan.Held = append(plan.Held, held...)
 	plan.Again = report.Sooner(plan.Again, again)
 	return plan

@@ -404,29 +404,34 @@ func TestAHookHoldsAPod(t *testing.T) {
 
 func TestImagesAhead(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 2, nil, inPlace, func(ds *appsv1beta1.DaemonSet) {
-		metav1.SetMetaDataAnnotation(&ds.ObjectMeta, appsv1beta1.ImagePreDownloadParallelism, "1")
-		ds.Spec.UpdateStrategy.RollingUpdate.Partition = ptr.To(intstr.FromString("100%"))
-	})
-	w.settle()
-	w.change(image("v2"))
-	pulled := map[string]bool{}
-	for range 12 {
-		if err := w.Pass(t); err != nil {
-			t.Log(err)
-		}
-		for _, p := range w.Pods() {
-			if p.Labels[workload.PullFor] != "" {
-				pulled[p.Spec.NodeName+" "+p.Spec.Containers[0].Image] = true
+	for name, shape := range map[string]edit{"in place": inPlace, "made anew": func(*appsv1beta1.DaemonSet) {}, "one more": surging} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 2, nil, shape, func(ds *appsv1beta1.DaemonSet) {
+				metav1.SetMetaDataAnnotation(&ds.ObjectMeta, appsv1beta1.ImagePreDownloadParallelism, "1")
+				rolling(func(r *appsv1beta1.RollingUpdateDaemonSet) { r.Partition = ptr.To(intstr.FromString("100%")) })(ds)
+			})
+			w.settle()
+			w.change(image("v2"))
+			pulled := map[string]bool{}
+			for range 12 {
+				if err := w.Pass(t); err != nil {
+					t.Log(err)
+				}
+				for _, p := range w.Pods() {
+					if p.Labels[workload.PullFor] != "" {
+						pulled[p.Spec.NodeName+" "+p.Spec.Containers[0].Image] = true
+					}
+				}
+				if _, err := w.Kubelet.Step(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				w.Clock.Step(time.Second)
 			}
-		}
-		if _, err := w.Kubelet.Step(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		w.Clock.Step(time.Second)
-	}
-	if !pulled[w.name(0)+" registry.local/agent:v2"] && !pulled[w.name(1)+" registry.local/agent:v2"] {
-		t.Errorf("pulled ahead: %v", pulled)
+			if !pulled[w.name(0)+" registry.local/agent:v2"] || !pulled[w.name(1)+" registry.local/agent:v2"] {
+				t.Errorf("pulled ahead: %v", pulled)
+			}
+		})
 	}
 }
 

@@ -77,7 +77,7 @@ func (p *Puller) recall(owner client.Object, revision string) *memory {
 func (p *Puller) Ahead(
 	ctx context.Context, o Owner, strategy *appsv1beta1.InPlaceUpdateStrategy, state workload.State, plan *workload.Plan,
 ) {
-	held, again := p.Bring(ctx, o, NewWish(strategy, state, *plan))
+	held, again := p.Bring(ctx, o, NewWish(strategy, state, *plan, false))
 	plan.Held = append(plan.Held, held...)
 	if again > 0 && (plan.Again == 0 || again < plan.Again) {
 		plan.Again = again

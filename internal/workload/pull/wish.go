@@ -36,7 +36,8 @@ type Wish struct {
 }
 
 // NewWish finds the images that the changes of a plan will need where its limits, a hook or the partition make them wait.
-func NewWish(s *appsv1beta1.InPlaceUpdateStrategy, state workload.State, plan workload.Plan) Wish {
+// returns tells that a pod that is made anew returns to its node, so that the image is needed there as well.
+func NewWish(s *appsv1beta1.InPlaceUpdateStrategy, state workload.State, plan workload.Plan, returns bool) Wish {
 	if s == nil || s.ImagePreDownloadParallelism == nil || plan.Set.Hold != "" {
 		return Wish{}
 	}
@@ -45,10 +46,10 @@ func NewWish(s *appsv1beta1.InPlaceUpdateStrategy, state workload.State, plan wo
 		w.Timeout = time.Duration(*s.ImagePreDownloadTimeoutSeconds) * time.Second
 	}
 	nodes, wanted := map[string]bool{}, map[Pull]bool{}
-	there := present(state, plan)
+	there := present(state, plan, returns)
 	for i := range plan.Held {
 		c := &plan.Held[i].Change
-		for _, image := range imagesOf(c, state) {
+		for _, image := range imagesOf(c, state, returns) {
 			w.Images[image] = true
 			node := c.Member.Pod.Spec.NodeName
 			if node == "" {
@@ -65,7 +66,7 @@ func NewWish(s *appsv1beta1.InPlaceUpdateStrategy, state workload.State, plan wo
 		return Wish{}
 	}
 	for i := range plan.Steps {
-		if c := &plan.Steps[i].Change; len(imagesOf(c, state)) > 0 {
+		if c := &plan.Steps[i].Change; len(imagesOf(c, state, returns)) > 0 {
 			nodes[c.Member.Pod.Spec.NodeName] = true
 		}
 	}
@@ -75,9 +76,9 @@ func NewWish(s *appsv1beta1.InPlaceUpdateStrategy, state workload.State, plan wo
 	return w
 }
 
-// imagesOf are the images that a change in place brings to a pod, sorted; none for any other change.
-func imagesOf(c *workload.Change, state workload.State) []string {
-	if c.Verb != workload.Update || c.Member == nil {
+// imagesOf are the images that a change brings to the node of a pod, sorted; none for one that a pod elsewhere follows.
+func imagesOf(c *workload.Change, state workload.State, returns bool) []string {
+	if c.Member == nil || c.Verb != workload.Update && (c.Verb != workload.Replace || !returns) {
 		return nil
 	}
 	var images []string
@@ -89,7 +90,7 @@ func imagesOf(c *workload.Change, state workload.State) []string {
 }
 
 // present are the images that nodes have, or pull already, for a pod of the set.
-func present(state workload.State, plan workload.Plan) map[Pull]bool {
+func present(state workload.State, plan workload.Plan, returns bool) map[Pull]bool {
 	there := map[Pull]bool{}
 	for i := range state.Members {
 		p := state.Members[i].Pod
@@ -99,7 +100,7 @@ func present(state workload.State, plan workload.Plan) map[Pull]bool {
 	}
 	for i := range plan.Steps {
 		if step := &plan.Steps[i]; step.Update.Patch {
-			for _, image := range imagesOf(&step.Change, state) {
+			for _, image := range imagesOf(&step.Change, state, returns) {
 				there[Pull{Node: step.Change.Member.Pod.Spec.NodeName, Image: image}] = true
 			}
 		}

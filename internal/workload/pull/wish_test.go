@@ -67,6 +67,7 @@ func TestNewWish(t *testing.T) {
 		{"paused", "n1:v1 n2:v1", ptr.To(intstr.FromInt32(5)), 0, appsv1beta1.HeldByPaused, ""},
 		{"the user changes pods by deleting them", "n1:v1 n2:v1", ptr.To(intstr.FromInt32(5)), 0, appsv1beta1.HeldByOnDelete, ""},
 		{"pods that are made anew", "n1:v1~ n2:v1~", ptr.To(intstr.FromInt32(5)), 0, "", ""},
+		{"pods that are made anew where they were", "n1:v1~ n2:v1", ptr.To(intstr.FromInt32(5)), 0, "", "5: n1 n2"},
 		{"a change of labels needs no image", "n1:meta n2:meta", ptr.To(intstr.FromInt32(5)), 0, "", ""},
 		{"one pull for the pods of a node", "n1:v1 n1:v1 n2:v1*", ptr.To(intstr.FromInt32(5)), 0, "", "5: n1"},
 		{"a pod of the node runs the image", "n1:v1 n1:v2 n2:v1", ptr.To(intstr.FromInt32(5)), 0, "", "5: n2"},
@@ -83,7 +84,7 @@ func TestNewWish(t *testing.T) {
 			w := pull.NewWish(&appsv1beta1.InPlaceUpdateStrategy{
 				ImagePreDownloadParallelism:         test.parallelism,
 				ImagePreDownloadMinUpdatedReadyPods: &test.minReady,
-			}, state, plan)
+			}, state, plan, strings.Contains(test.reason, "where they were"))
 			got := ""
 			if len(w.Images) > 0 {
 				got = fmt.Sprintf("%d:", w.Parallel)
