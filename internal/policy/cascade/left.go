@@ -157,7 +157,7 @@ func contents(ctx context.Context, c *Counter, obj *unstructured.Unstructured) (
 	}
 	bound := tally{}
 	err = c.claims(ctx, obj.GetName(), &bound, func(claim *corev1.PersistentVolumeClaim) bool {
-		return claim.Status.Phase == corev1.ClaimBound
+		return claim.Status.Phase == corev1.ClaimBound && claim.DeletionTimestamp == nil
 	})
 	if err != nil {
 		return "", err

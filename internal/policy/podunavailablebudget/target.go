@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	policyv1beta1 "github.com/holdfast-io/holdfast/api/policy/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/pod"
 )
@@ -131,7 +132,7 @@ func guardedWorkload(w workloadRef, replicas int) policyv1beta1.GuardedWorkload 
 // read asks a workload how many pods it wants, and which: by its scale subresource, or, for a DaemonSet, by its status.
 func (s source) read(ctx context.Context, namespace string, w workloadRef) (wanted, error) {
 	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(w.gvk)
+	object.SetGroupVersionKind(stored(w.gvk))
 	object.SetNamespace(namespace)
 	object.SetName(w.name)
 	if w.gvk.Kind == "DaemonSet" {
@@ -150,6 +151,16 @@ func (s source) read(ctx context.Context, namespace string, w workloadRef) (want
 	}
 	selector, err := labels.Parse(text)
 	return wanted{selector: selector, replicas: int(replicas)}, err //nolint:wrapcheck // as above
+}
+
+// stored is the version to ask for: that in which our own workloads are stored, since the API server would have to ask us to
+// convert one at an older version, in the midst of a decision.
+func stored(gvk schema.GroupVersionKind) schema.GroupVersionKind {
+	ours := []string{"CloneSet", "StatefulSet", "DaemonSet", "UnitedDeployment"}
+	if gvk.Group == appsv1beta1.SchemeGroupVersion.Group && slices.Contains(ours, gvk.Kind) {
+		gvk.Version = appsv1beta1.SchemeGroupVersion.Version
+	}
+	return gvk
 }
 
 func (s source) readDaemonSet(ctx context.Context, object *unstructured.Unstructured) (wanted, error) {
@@ -204,7 +215,7 @@ func (s source) withoutLeaving(ctx context.Context, namespace string, sc scope) 
 // leaving reports whether a workload is gone or on its way out, so that its pods are not wanted any more.
 func (s source) leaving(ctx context.Context, namespace string, w workloadRef) bool {
 	object := &metav1.PartialObjectMetadata{}
-	object.SetGroupVersionKind(w.gvk)
+	object.SetGroupVersionKind(stored(w.gvk))
 	err := s.reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: w.name}, object)
 	return apierrors.IsNotFound(err) || err == nil && object.DeletionTimestamp != nil
 }
