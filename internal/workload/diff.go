@@ -159,7 +159,7 @@ func (d *division) rank() {
 	for i := range d.state.Members {
 		worths = append(worths, d.state.Members[i].worth)
 	}
-	for i, rank := range order.Ranks(worths) {
+	for i, rank := range order.Ranks(worths, d.state.Spread...) {
 		d.state.Members[i].rank = rank
 	}
 }

@@ -23,6 +23,8 @@ type State struct {
 	CollisionCount  *int32
 	// Paths tell, for each revision that a member runs, how it becomes the update revision.
 	Paths map[string]Path
+	// Spread are the domains of nodes, by their names, for each topology that the pods are to be spread over.
+	Spread []map[string]string
 
 	// synced is how far the cache of pods had got before they were read.
 	synced string

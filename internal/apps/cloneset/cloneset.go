@@ -37,6 +37,7 @@ type Deps = workload.Deps
 // +kubebuilder:rbac:groups="",resources=pods/status;pods/resize,verbs=patch
 // +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 
 // Reconciler keeps CloneSets.
 type Reconciler struct {
@@ -79,6 +80,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, cs *appsv1beta1.CloneSet) (r
 	unstruck := r.strike(ctx, cs, state)
 	if reconcile.IsWait(unstruck) {
 		return reconcile.Result{}, unstruck
+	}
+	if state.Spread, err = r.spread(ctx, cs, state); err != nil {
+		return reconcile.Result{}, err
 	}
 	now := r.clock.Now()
 	plan, err := decide(cs, state, now)

@@ -87,21 +87,35 @@ func phaseRank(p *corev1.Pod) int {
 type Rank struct {
 	*Worth
 
-	// crowd is the pod's rank on its node: the n-th pod of the set there has n. Giving up high ranks first spreads what
-	// remains over the nodes.
+	// crowd is the pod's rank in its domain, or on its node: the n-th pod of the set there has n. Giving up high ranks first
+	// spreads what remains.
 	crowd int
 }
 
-// Ranks tells for all pods of a set, in their order, what each is worth among them.
-func Ranks(worths []*Worth) []Rank {
+// Ranks tells for all pods of a set, in their order, what each is worth among them. Each of spread says of nodes in which domain
+// of a topology they are, the topology that matters most first; within a domain pods are to be spread over the next one, and
+// in the end over nodes.
+func Ranks(worths []*Worth, spread ...map[string]string) []Rank {
 	ranks := make([]Rank, len(worths))
 	places := make([]*Rank, len(worths))
 	for i, worth := range worths {
 		ranks[i].Worth, places[i] = worth, &ranks[i]
 	}
+	number(places, func(node string) string { return node })
+	for _, domains := range slices.Backward(spread) {
+		number(places, func(node string) string { return domains[node] })
+	}
+	return ranks
+}
+
+// number counts the pods of each domain, those that are missed most first, of these the ones with the most room around them.
+func number(places []*Rank, domain func(node string) string) {
 	slices.SortFunc(places, func(a, b *Rank) int {
 		if a.ready != b.ready {
 			return b.ready - a.ready
+		}
+		if a.crowd != b.crowd {
+			return cmp.Compare(a.crowd, b.crowd)
 		}
 		if c := cmp.Compare(a.since, b.since); c != 0 {
 			return c
@@ -111,11 +125,11 @@ func Ranks(worths []*Worth) []Rank {
 	seen := map[string]int{}
 	for _, place := range places {
 		if place.node != "" {
-			seen[place.node]++
-			place.crowd = seen[place.node]
+			where := domain(place.node)
+			seen[where]++
+			place.crowd = seen[where]
 		}
 	}
-	return ranks
 }
 
 // Compare is negative when the pod is missed less than the other.
