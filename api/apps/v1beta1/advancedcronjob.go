@@ -17,7 +17,6 @@ import (
 // +kubebuilder:printcolumn:name="LastScheduleTime",type=date,JSONPath=".status.lastScheduleTime",description="Time for which the last job was started"
 // +kubebuilder:printcolumn:name="AGE",type=date,JSONPath=".metadata.creationTimestamp",description="Time since creation"
 // +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || size(self.metadata.name) <= 52",optionalOldSelf=true,message="metadata.name must have at most 52 characters: a job is named <name>-<time>, which Kubernetes allows 63 characters; choose a shorter name"
-// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.template.broadcastJobTemplate) || size(self.metadata.name) <= 41",message="metadata.name must have at most 41 characters with a broadcastJobTemplate: a BroadcastJob is named <name>-<time>, which may have 52 characters; choose a shorter name"
 type AdvancedCronJob struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -17,7 +17,7 @@ import (
 // +kubebuilder:printcolumn:name="Succeeded",type=integer,JSONPath=".status.succeeded",description="Nodes whose pod has succeeded"
 // +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=".status.failed",description="Nodes whose pod has failed"
 // +kubebuilder:printcolumn:name="AGE",type=date,JSONPath=".metadata.creationTimestamp",description="Time since creation"
-// +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || size(self.metadata.name) <= 52",optionalOldSelf=true,message="metadata.name must have at most 52 characters: the revision of a pod is the label value <name>-<hash>, and Kubernetes allows label values of 63 characters; choose a shorter name"
+// +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || size(self.metadata.name) <= 63",optionalOldSelf=true,message="metadata.name must have at most 63 characters: it is the value of the label broadcastjob-name of the pods, and Kubernetes allows no longer ones; choose a shorter name"
 type BroadcastJob struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

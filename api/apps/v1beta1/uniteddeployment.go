@@ -50,7 +50,8 @@ type UnitedDeploymentList struct {
 
 // UnitedDeploymentSpec is what is wanted of a UnitedDeployment.
 type UnitedDeploymentSpec struct {
-	// Replicas is how many pods are wanted over all subsets. Default: 1.
+	// Replicas is how many pods are wanted over all subsets. Default: the sum of what the subsets ask for, if each names a
+	// number; else 1.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0

@@ -99,7 +99,8 @@ func TestRules(t *testing.T) {
 		{"no time at all", "activeDeadlineSeconds", deadlineOf(0)},
 		{"another policy", "\"FailFast\", \"Continue\", \"Pause\"", policy("Sometimes")},
 		{"another end", "\"Always\", \"Never\"", func(j *appsv1beta1.BroadcastJob) { j.Spec.CompletionPolicy.Type = "Sometimes" }},
-		{"a long name", "at most 52 characters", func(j *appsv1beta1.BroadcastJob) { j.Name = strings.Repeat("n", 53) }},
+		{"a long name", "", func(j *appsv1beta1.BroadcastJob) { j.Name = strings.Repeat("n", 63) }},
+		{"a longer name", "at most 63 characters", func(j *appsv1beta1.BroadcastJob) { j.Name = strings.Repeat("n", 64) }},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			j := job(test.edit, func(j *appsv1beta1.BroadcastJob) { j.Namespace, j.UID = namespace, "" })

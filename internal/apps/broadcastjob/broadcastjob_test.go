@@ -166,6 +166,17 @@ func TestOnePodPerNode(t *testing.T) {
 	w.until("completed 4/0/4/0") // a job that has ended is not for new nodes
 }
 
+// A name may be as long as a label value may: jobs of a schedule add its time to a name that is long already.
+func TestALongName(t *testing.T) {
+	t.Parallel()
+	name := strings.Repeat("scan-", 12) + "all"
+	w := newWorld(t, 1, nil, func(j *appsv1beta1.BroadcastJob) { j.Name = name })
+	w.until("completed 1/0/1/0")
+	if pods := w.Pods(); len(name) != 63 || len(pods) != 1 || pods[0].Labels[appsv1beta1.BroadcastJobName] != name || !strings.HasPrefix(pods[0].Name, name+"-") {
+		t.Errorf("got %s", w.describe())
+	}
+}
+
 func TestFailFast(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3, nil)

@@ -57,7 +57,7 @@ func Of(
 	}
 	return &appsv1.ControllerRevision{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:            owner.GetName() + "-" + hash(raw, collisions),
+			Name:            prefix(owner.GetName()) + "-" + hash(raw, collisions),
 			Namespace:       namespace,
 			Labels:          labels,
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(owner, kind)},
@@ -65,6 +65,12 @@ func Of(
 		Data: runtime.RawExtension{Raw: raw},
 	}, nil
 }
+
+// longestPrefix leaves room for the hash in the 63 characters of a label value: pods carry the name of their revision.
+const longestPrefix = 52
+
+// prefix is what the names of a workload's revisions begin with: its own name, as far as that fits.
+func prefix(name string) string { return name[:min(len(name), longestPrefix)] }
 
 // encode sorts the keys. The API server does so itself when it patches a revision's owners, as the garbage collector asks,
 // and then finds that data, which is immutable and compared by its bytes, has changed if it was not sorted before.
