@@ -7,7 +7,6 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	policyv1beta1 "github.com/holdfast-io/holdfast/api/policy/v1beta1"
@@ -64,8 +63,8 @@ func unavailable() family {
 				return false
 			}
 			if t := pub.Spec.TargetRef; t != nil {
-				gv, err := schema.ParseGroupVersion(t.APIVersion)
-				return err == nil && gv.Group == f.kind.Group && t.Kind == f.kind.Kind && t.Name == f.name
+				gvk, err := t.GroupVersionKind()
+				return err == nil && gvk.GroupKind() == f.kind.GroupKind() && t.Name == f.name
 			}
 			return selects(pub.Spec.Selector, f)
 		},

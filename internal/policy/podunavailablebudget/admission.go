@@ -11,7 +11,6 @@ import (
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -86,7 +85,7 @@ func validateTarget(t *policyv1beta1.TargetReference, path *field.Path) (errs fi
 			errs = append(errs, field.Required(path.Child(name), "a target is named by its apiVersion, kind and name"))
 		}
 	}
-	if _, err := schema.ParseGroupVersion(t.APIVersion); err != nil {
+	if _, err := t.GroupVersionKind(); err != nil {
 		errs = append(errs, field.Invalid(path.Child("apiVersion"), t.APIVersion, "write it as group/version, such as apps/v1"))
 	}
 	return errs
@@ -165,8 +164,8 @@ func (k *Keeper) overlapping(ctx context.Context, pub *policyv1beta1.PodUnavaila
 
 func overlap(a, b *policyv1beta1.PodUnavailableBudget) bool {
 	if a.Spec.TargetRef != nil && b.Spec.TargetRef != nil {
-		x, errX := refOf(a.Spec.TargetRef.APIVersion, a.Spec.TargetRef.Kind, a.Spec.TargetRef.Name)
-		y, errY := refOf(b.Spec.TargetRef.APIVersion, b.Spec.TargetRef.Kind, b.Spec.TargetRef.Name)
+		x, errX := targetOf(a.Spec.TargetRef)
+		y, errY := targetOf(b.Spec.TargetRef)
 		return errX == nil && errY == nil && x.same(y)
 	}
 	selects := func(x, y *policyv1beta1.PodUnavailableBudget) bool {

@@ -77,6 +77,12 @@ func refOf(apiVersion, kind, name string) (workloadRef, error) {
 	return workloadRef{gvk: gv.WithKind(kind), name: name}, err //nolint:wrapcheck // its message names the version
 }
 
+// targetOf is the workload that spec.targetRef names.
+func targetOf(t *policyv1beta1.TargetReference) (workloadRef, error) {
+	gvk, err := t.GroupVersionKind()
+	return workloadRef{gvk: gvk, name: t.Name}, err //nolint:wrapcheck // its message names the field
+}
+
 // wanted is what a workload says of itself.
 type wanted struct {
 	selector labels.Selector
@@ -97,7 +103,7 @@ func (s source) scope(ctx context.Context, pub *policyv1beta1.PodUnavailableBudg
 		sc.selector, err = metav1.LabelSelectorAsSelector(pub.Spec.Selector)
 		return sc, err //nolint:wrapcheck // invalid() has told of it
 	}
-	target, err := refOf(pub.Spec.TargetRef.APIVersion, pub.Spec.TargetRef.Kind, pub.Spec.TargetRef.Name)
+	target, err := targetOf(pub.Spec.TargetRef)
 	if err != nil {
 		return sc, err
 	}
@@ -374,7 +380,7 @@ func (s source) mayGuard(ctx context.Context, pub *policyv1beta1.PodUnavailableB
 	if pub.Spec.TargetRef == nil {
 		return false, nil
 	}
-	target, err := refOf(pub.Spec.TargetRef.APIVersion, pub.Spec.TargetRef.Kind, pub.Spec.TargetRef.Name)
+	target, err := targetOf(pub.Spec.TargetRef)
 	if err != nil {
 		return true, nil //nolint:nilerr // the decision will tell of it
 	}

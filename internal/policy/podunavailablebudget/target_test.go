@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	policyv1beta1 "github.com/holdfast-io/holdfast/api/policy/v1beta1"
 )
 
 // noted notes at which versions it is asked.
@@ -43,6 +45,8 @@ func TestOurOwnWorkloadsNeedNoConversion(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ reason, version, kind, want string }{
 		{"ours", "apps.kruise.io/v1alpha1", "CloneSet", "apps.kruise.io/v1beta1"},
+		{"a group alone", "apps.kruise.io", "CloneSet", "apps.kruise.io/v1beta1"},
+		{"a group of Kubernetes alone", "apps", "Deployment", "apps/v1"},
 		{"ours without a scale", "apps.kruise.io/v1alpha1", "DaemonSet", "apps.kruise.io/v1beta1"},
 		{"of our group, and not ours", "apps.kruise.io/v1alpha1", "Gang", "apps.kruise.io/v1alpha1"},
 		{"somebody else's", "argoproj.io/v1alpha1", "Rollout", "argoproj.io/v1alpha1"},
@@ -52,7 +56,7 @@ func TestOurOwnWorkloadsNeedNoConversion(t *testing.T) {
 			t.Parallel()
 			n := &noted{}
 			s := source{reader: n, scales: n}
-			ref, err := refOf(test.version, test.kind, "web")
+			ref, err := targetOf(&policyv1beta1.TargetReference{APIVersion: test.version, Kind: test.kind, Name: "web"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -46,7 +46,7 @@ func (k *Keeper) ofWorkload(gvk schema.GroupVersionKind) handler.MapFunc {
 		self := workloadRef{gvk: gvk, name: object.GetName()}
 		return k.those(ctx, object.GetNamespace(), func(pub *policyv1beta1.PodUnavailableBudget) bool {
 			if t := pub.Spec.TargetRef; t != nil {
-				ref, err := refOf(t.APIVersion, t.Kind, t.Name)
+				ref, err := targetOf(t)
 				return err == nil && ref.same(self)
 			}
 			for _, w := range pub.Status.Workloads {
