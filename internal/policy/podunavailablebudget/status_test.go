@@ -1,6 +1,7 @@
 package podunavailablebudget
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	appsv1beta1 "github.com/holdfast-io/holdfast/api/apps/v1beta1"
 	policyv1beta1 "github.com/holdfast-io/holdfast/api/policy/v1beta1"
 	"github.com/holdfast-io/holdfast/internal/disruption"
 )
@@ -46,6 +48,41 @@ func TestTargetComesLater(t *testing.T) {
 	if condition(stored, policyv1beta1.BudgetReconciling) != nil || stored.Status.Selector != "app=web" {
 		t.Errorf("status %+v", stored.Status)
 	}
+}
+
+// TestFiguresOfACloneSet: a budget in percent whose target is named at an older version, or by its group alone, and which has
+// no status yet.
+func TestFiguresOfACloneSet(t *testing.T) {
+	s := newScene(t)
+	set := &appsv1beta1.CloneSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec: appsv1beta1.CloneSetSpec{
+			Replicas: ptr.To[int32](5), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}, Spec: podSpec()},
+		},
+	}
+	s.create(set)
+	pods := s.pods("web", 5, func(p *corev1.Pod) {
+		p.OwnerReferences = []metav1.OwnerReference{
+			*metav1.NewControllerRef(set, appsv1beta1.SchemeGroupVersion.WithKind("CloneSet")),
+		}
+	})
+	s.budget("most", "60%", aim("apps.kruise.io/v1alpha1", "CloneSet", "web"))
+	s.budget("least", "0", aim("apps.kruise.io", "CloneSet", "web"), func(pub *policyv1beta1.PodUnavailableBudget) {
+		pub.Spec.MaxUnavailable, pub.Spec.MinAvailable = nil, ptr.To(intstr.FromString("40%"))
+	})
+	r := s.lagging(nil)
+	for _, name := range []string{"most", "least"} {
+		r.reconcile(name)
+		got := s.stored(name).Status
+		if got.UnavailableAllowed != 3 || got.CurrentAvailable != 5 || got.DesiredAvailable != 2 || got.TotalReplicas != 5 || got.ObservedGeneration != 1 {
+			t.Errorf("%s: %+v, want 3 of 5 allowed, and 2 to stay", name, got)
+		}
+	}
+	for i, p := range pods[:3] {
+		r.fresh().allows(disruption.Delete, p, fmt.Sprintf("the %d. of 3", i+1))
+	}
+	r.denies(disruption.Delete, pods[3], "2 must stay")
 }
 
 // TestTargetChanges: the budget follows its reference at once, before any pass over it.
