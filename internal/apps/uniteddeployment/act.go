@@ -86,6 +86,7 @@ func (r *Reconciler) change(ctx context.Context, ud *appsv1beta1.UnitedDeploymen
 // create makes a workload. A name that is taken by one of ours is that very workload: the answer was lost, or the cache is behind.
 func (r *Reconciler) create(ctx context.Context, ud *appsv1beta1.UnitedDeployment, c change, f family, m *memory) error {
 	*shapeOf(c.object).replicas = ptr.To(c.replicas)
+	label(nil, c.object)
 	name := c.object.GetName()
 	what := fmt.Sprintf("create %s %s", f.kind.Kind, name)
 	err := r.Client.Create(ctx, c.object)
@@ -140,6 +141,9 @@ func difference(c change) ([]byte, error) {
 	}
 	if !ok {
 		return nil, fmt.Errorf("%T is no object", is)
+	}
+	if c.object != nil {
+		label(is, want)
 	}
 	isShape, wantShape := shapeOf(is), shapeOf(want)
 	*wantShape.replicas, *wantShape.selector = &c.replicas, *isShape.selector

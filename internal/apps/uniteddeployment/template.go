@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -82,17 +83,52 @@ func name(object client.Object, ud *appsv1beta1.UnitedDeployment, subset *appsv1
 	}
 }
 
-// seal notes a hash of all this on the object: an object that has another one was made from another spec.
+// seal notes a hash of all this on the object: an object that has another one was made from another spec. Behind it, after a
+// point, stands a hash of the pod template alone.
 func seal(object client.Object) error {
-	raw, err := json.Marshal([]any{object.GetLabels(), object.GetAnnotations(), shapeOf(object).spec})
+	shape := shapeOf(object)
+	whole, err := hashOf([]any{object.GetLabels(), object.GetAnnotations(), shape.spec})
 	if err != nil {
 		return fmt.Errorf("encode the workload %s: %w", object.GetName(), err)
 	}
+	pods, err := hashOf(shape.template)
+	if err != nil {
+		return fmt.Errorf("encode the pod template of %s: %w", object.GetName(), err)
+	}
+	object.SetAnnotations(merged(object.GetAnnotations(), map[string]string{appsv1beta1.SubsetTemplateHash: whole + "." + pods}))
+	return nil
+}
+
+func hashOf(what any) (string, error) {
+	raw, err := json.Marshal(what)
+	if err != nil {
+		return "", err //nolint:wrapcheck // seal says what could not be encoded
+	}
 	sum := fnv.New64a()
 	_, _ = sum.Write(raw) // a hash never fails to take bytes
-	hash := rand.SafeEncodeString(fmt.Sprint(sum.Sum64()))
-	object.SetAnnotations(merged(object.GetAnnotations(), map[string]string{appsv1beta1.SubsetTemplateHash: hash}))
-	return nil
+	return rand.SafeEncodeString(fmt.Sprint(sum.Sum64())), nil
+}
+
+// label puts the revision on the pods that are to be made. One that leaves their template as it is leaves their label, too: they
+// would be replaced for it. is is the workload as it is; nil: there is none yet.
+func label(is, want client.Object) {
+	revision := want.GetLabels()[appsv1beta1.ControllerRevisionHash]
+	if is != nil && samePods(is, want) {
+		revision = shapeOf(is).template.Labels[appsv1beta1.ControllerRevisionHash]
+	}
+	if tmpl := shapeOf(want).template; revision != "" {
+		tmpl.Labels = merged(tmpl.Labels, map[string]string{appsv1beta1.ControllerRevisionHash: revision})
+	}
+}
+
+// samePods reports whether a workload was made with the same pod template. One that somebody else has made does not say so.
+func samePods(is, want client.Object) bool {
+	_, before, known := strings.Cut(is.GetAnnotations()[appsv1beta1.SubsetTemplateHash], ".")
+	_, after, _ := strings.Cut(want.GetAnnotations()[appsv1beta1.SubsetTemplateHash], ".")
+	if known {
+		return before == after
+	}
+	return apiequality.Semantic.DeepDerivative(shapeOf(want).template, shapeOf(is).template)
 }
 
 func merged(all ...map[string]string) map[string]string {

@@ -42,7 +42,7 @@ func TestEveryFamily(t *testing.T) {
 			shape := shapeOf(child)
 			if child.GetLabels()[appsv1beta1.SubsetName] != "a" || child.GetLabels()["app"] != "shop" || !metav1.IsControlledBy(child, ud) ||
 				child.GetLabels()[appsv1beta1.ControllerRevisionHash] != s.UpdatedRevision || shape.template.Labels[appsv1beta1.SubsetName] != "a" ||
-				(*shape.selector).MatchLabels[appsv1beta1.SubsetName] != "a" {
+				(*shape.selector).MatchLabels[appsv1beta1.SubsetName] != "a" || shape.template.Labels[appsv1beta1.ControllerRevisionHash] != s.UpdatedRevision {
 				t.Errorf("got %+v", child)
 			}
 			// A new image, and another number.
@@ -59,6 +59,9 @@ func TestEveryFamily(t *testing.T) {
 			for name, child := range w.children() {
 				if image := shapeOf(child).template.Spec.Containers[0].Image; image != "registry.local/shop:v2" {
 					t.Errorf("%s has %s", name, image)
+				}
+				if now := shapeOf(child).template.Labels[appsv1beta1.ControllerRevisionHash]; now == s.UpdatedRevision || now != w.Get().Status.UpdatedRevision {
+					t.Errorf("the pods of %s are to be of revision %s", name, now)
 				}
 			}
 			if revisions := w.revisions(); len(revisions) != 2 {
@@ -155,6 +158,38 @@ func TestSomebodyElsesChangeIsTakenBack(t *testing.T) {
 	a = as[*appsv1beta1.CloneSet](t, w.children()["shop-a"])
 	if a.Spec.Template.Spec.Containers[0].Image != "registry.local/shop:v1" || *a.Spec.Replicas != 1 {
 		t.Errorf("got %+v", a.Spec)
+	}
+}
+
+// Pods carry the revision that their template came with: one that leaves the template as it is replaces none of them.
+func TestARevisionThatLeavesThePodsAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, united(2, "- -", ofDeployments), nil)
+	w.settle(w.Ready)
+	first := w.Get().Status.UpdatedRevision
+	w.Change(func(ud *appsv1beta1.UnitedDeployment) { ud.Spec.Template.DeploymentTemplate.Spec.MinReadySeconds = 7 })
+	w.settle(w.Ready)
+	a, second := as[*appsv1.Deployment](t, w.children()["shop-a"]), w.Get().Status.UpdatedRevision
+	if second == first || a.Spec.MinReadySeconds != 7 || a.Labels[appsv1beta1.ControllerRevisionHash] != second {
+		t.Errorf("%s after %s: %+v", second, first, a)
+	}
+	if of := a.Spec.Template.Labels[appsv1beta1.ControllerRevisionHash]; of != first {
+		t.Errorf("its pods go from %s to %q", first, of)
+	}
+	// The same holds for a workload that another controller made, and did not seal.
+	delete(a.Annotations, appsv1beta1.SubsetTemplateHash)
+	a.Spec.Template.Labels[appsv1beta1.ControllerRevisionHash] = "shop-old"
+	if err := w.Env.Client.Update(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	w.settle(func() error {
+		if a = as[*appsv1.Deployment](t, w.children()["shop-a"]); a.Annotations[appsv1beta1.SubsetTemplateHash] == "" {
+			return errors.New("it is not sealed")
+		}
+		return w.Ready()
+	})
+	if of := a.Spec.Template.Labels[appsv1beta1.ControllerRevisionHash]; of != "shop-old" {
+		t.Errorf("its pods go from shop-old to %q", of)
 	}
 }
 
