@@ -26,6 +26,21 @@ func large(t *testing.T) (*single, *v1alpha1.PodDeletionFlowControl) {
 	return s, p
 }
 
+// writes is what another replica writes into the ledger, and the watch shows.
+func (s *single) writes(change func(*flow.Ledger)) {
+	s.t.Helper()
+	b := s.all()[0]
+	stored, version := s.shelf.of("fleet").get()
+	l := stored.Clone()
+	l.Advance(s.now(), b.terms.Load().longest)
+	change(l)
+	version, err := s.shelf.of("fleet").put(version, l)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	b.see(l, version)
+}
+
 // TestLargeBlockComesBack: what is set aside of a large limit is not missing once it is not wanted any more.
 func TestLargeBlockComesBack(t *testing.T) {
 	for reason, happens := range map[string]func(s *single, p *v1alpha1.PodDeletionFlowControl){
@@ -83,22 +98,29 @@ func TestLargeBlockUnderAnOpenBreaker(t *testing.T) {
 		s, _ := large(t)
 		b := s.all()[0]
 		terms := b.terms.Load()
-		stored, version := s.shelf.of("fleet").get()
-		l := stored.Clone()
-		l.Advance(s.now(), terms.longest)
-		if !l.Deny(terms.breaker.Denials, terms.breaker, terms.closed) {
-			t.Fatal("the breaker does not open")
-		}
-		version, err := s.shelf.of("fleet").put(version, l)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.see(l, version)
+		s.writes(func(l *flow.Ledger) {
+			if !l.Deny(terms.breaker.Denials, terms.breaker, terms.closed) {
+				t.Error("the breaker does not open")
+			}
+		})
 		if v := s.take(deletion("a")); v.Reason != ReasonBreakerOpen {
 			t.Errorf("%d permits are left, and the breaker is open: %+v", b.block.left, v)
 		}
 		if n := s.count("fleet"); n != 1 {
 			t.Errorf("1 pod was let go, and the ledger counts %d", n)
+		}
+	})
+}
+
+// TestLargeBlockOfAnOlderPolicy: once the ledger tells that another replica knows a newer policy, nothing of a block is handed
+// out: what it is written down for has the policy read.
+func TestLargeBlockOfAnOlderPolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := large(t)
+		s.writes(func(l *flow.Ledger) { l.Generation = 2 })
+		s.take(deletion("a"))
+		if l, _ := s.shelf.of("fleet").get(); l.Pods() != 2 {
+			t.Errorf("%d pods are written down when the second may go, want 2", l.Pods())
 		}
 	})
 }

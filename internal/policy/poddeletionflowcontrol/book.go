@@ -257,9 +257,11 @@ func (b *book) own(hash uint64, p permit) {
 	b.mine[hash] = &p
 }
 
-// hasPermit tells whether the block has a permit to hand out. One of an older spec has not: it may have allowed more.
+// hasPermit tells whether the block has a permit to hand out. One of an older spec has not, even if it is the ledger alone that
+// tells of a newer one: it may have allowed more.
 func (b *book) hasPermit(t *terms, now time.Time) bool {
-	return b.block.left > 0 && now.Before(b.block.until) && b.block.generation == t.generation
+	newer := b.view != nil && b.view.PolicyUID == t.uid && b.view.Generation > t.generation
+	return b.block.left > 0 && now.Before(b.block.until) && b.block.generation == t.generation && !newer
 }
 
 // scarce tells whether more must be set aside now, to be there before the last one is handed out: when half of the block is
