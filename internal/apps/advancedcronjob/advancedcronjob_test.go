@@ -385,6 +385,18 @@ func TestBroadcastJob(t *testing.T) {
 	if s := w.Get().Status; len(s.Active) != 0 {
 		t.Errorf("it ended, but is active: %+v", s)
 	}
+	// Somebody deletes it, or its ttlSecondsAfterFinished is over: its time has had its job.
+	if err := w.Env.Client.Delete(t.Context(), &job); err != nil {
+		t.Fatal(err)
+	}
+	w.Clock.SetTime(moment(t, "2030-05-01T09:59:59Z"))
+	w.settle()
+	w.Restart()
+	w.settle()
+	var again appsv1beta1.BroadcastJobList
+	if err := w.Env.Client.List(t.Context(), &again, client.InNamespace(w.Namespace)); err != nil || len(again.Items) > 0 {
+		t.Errorf("it was started again: %+v %v", again.Items, err)
+	}
 }
 
 // The kind may not be served: the object says so, and goes on when it is.
