@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
@@ -438,6 +439,37 @@ func TestOrphansAreAdopted(t *testing.T) {
 		if object.GetUID() != before[name].GetUID() || !metav1.IsControlledBy(object, again) {
 			t.Errorf("%s was not adopted", name)
 		}
+	}
+}
+
+// Other controllers add random characters to the names of the workloads, and say less in their selectors: they are kept as they are.
+func TestWorkloadsOfAnotherControllerAreTakenOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, united(4, "- -"), nil)
+	ud := w.Get()
+	former := &appsv1beta1.CloneSet{ObjectMeta: metav1.ObjectMeta{
+		Namespace: w.Namespace, Name: "shop-a-x7k2p", OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(ud, kind())},
+		Labels: map[string]string{"app": "shop", appsv1beta1.SubsetName: "a", appsv1beta1.ControllerRevisionHash: "shop-old"},
+	}}
+	former.Spec = *ud.Spec.Template.CloneSetTemplate.Spec.DeepCopy()
+	former.Spec.Replicas = ptr.To[int32](2)
+	former.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{appsv1beta1.SubsetName: "a"}}
+	former.Spec.Template.Labels = map[string]string{"app": "shop", appsv1beta1.SubsetName: "a", appsv1beta1.ControllerRevisionHash: "shop-old"}
+	if err := w.Env.Client.Create(t.Context(), former); err != nil {
+		t.Fatal(err)
+	}
+	w.guard(4, 0)
+	w.settle(w.Ready)
+	children := w.children()
+	now, ok := children[former.Name].(*appsv1beta1.CloneSet)
+	if !ok || children["shop-b"] == nil || len(children) != 2 {
+		t.Fatalf("got %s", w.describe())
+	}
+	if was, is := former.Spec.Template, now.Spec.Template; !apiequality.Semantic.DeepEqual(was, is) {
+		t.Errorf("its pods are to be made anew: %+v, then %+v", was, is)
+	}
+	if s := w.Get().Status; s.UpdatedReplicas != 4 || s.SubsetStatuses[0].ReadyReplicas != 2 {
+		t.Errorf("status %+v", s)
 	}
 }
 
