@@ -44,7 +44,7 @@ func (s *single) writes(change func(*flow.Ledger)) {
 // TestLargeBlockComesBack: what is set aside of a large limit is not missing once it is not wanted any more.
 func TestLargeBlockComesBack(t *testing.T) {
 	for reason, happens := range map[string]func(s *single, p *v1alpha1.PodDeletionFlowControl){
-		"nobody asks any more": func(s *single, _ *v1alpha1.PodDeletionFlowControl) { elapse(spendable + time.Second) },
+		"nobody asks any more": func(_ *single, _ *v1alpha1.PodDeletionFlowControl) { elapse(spendable + time.Second) },
 		"the replica leaves":   func(s *single, _ *v1alpha1.PodDeletionFlowControl) { s.end() },
 		"the limit is lowered": func(s *single, p *v1alpha1.PodDeletionFlowControl) {
 			p.Generation, p.Spec.LimitRules = 2, []v1alpha1.DeletionLimitRule{rule(10*time.Minute, 100)}

@@ -80,7 +80,7 @@ func refOf(apiVersion, kind, name string) (workloadRef, error) {
 // targetOf is the workload that spec.targetRef names.
 func targetOf(t *policyv1beta1.TargetReference) (workloadRef, error) {
 	gvk, err := t.GroupVersionKind()
-	return workloadRef{gvk: gvk, name: t.Name}, err //nolint:wrapcheck // its message names the field
+	return workloadRef{gvk: gvk, name: t.Name}, err
 }
 
 // wanted is what a workload says of itself.
