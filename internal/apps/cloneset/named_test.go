@@ -65,6 +65,30 @@ func TestNamesLeaveTheListWithTheirPods(t *testing.T) {
 	}
 }
 
+// Writes go wrong while pods are named, and the cache shows some late: exactly these pods go, and the list ends empty.
+func TestNamesAndFaults(t *testing.T) {
+	t.Parallel()
+	testkit.RandomMatrix(t, 3, 0.2, func(t *testing.T, f *testkit.Faults) {
+		t.Helper()
+		w := newWorld(t, testkit.CloneSet(replicas(3), reused), f)
+		w.Lag.Behind = 1
+		w.Settle(settled)
+		before := w.Pods()
+		w.change(func(cs *appsv1beta1.CloneSet) {
+			cs.Spec.ScaleStrategy.PodsToDelete = []string{before[0].Name, before[2].Name}
+		})
+		w.Settle(struck())
+		f.Stop()
+		w.Lag.Behind = 0
+		w.Settle(struck())
+		after := uids(w.Pods())
+		if after[before[0].UID] || !after[before[1].UID] || after[before[2].UID] {
+			t.Errorf("other pods went than %s and %s: %s", before[0].Name, before[2].Name, w.describe())
+		}
+		w.nothingLeftBehind()
+	})
+}
+
 func TestANameStaysWhileItsPodWaits(t *testing.T) {
 	t.Parallel()
 	hold := func(cs *appsv1beta1.CloneSet) {

@@ -30,8 +30,11 @@ func TestAFallingNumberLeavesThePodsSpread(t *testing.T) {
 		w.Kubelet.Nodes = append(w.Kubelet.Nodes, name)
 	}
 	w.Settle(settled)
-	for _, step := range []struct{ pods, a, b int }{{6, 4, 2}, {4, 2, 2}, {2, 1, 1}} {
-		w.change(replicas(int32(step.pods)))
+	for _, step := range []struct {
+		pods int32
+		a, b int
+	}{{6, 4, 2}, {4, 2, 2}, {2, 1, 1}} {
+		w.change(replicas(step.pods))
 		w.Settle(settled)
 		in := map[string]int{}
 		for _, p := range w.Pods() {
