@@ -318,7 +318,8 @@ func TestRevisionOfNewPods(t *testing.T) {
 			t.Helper()
 			testkit.Eventually(t, 10*time.Second, reason, func(context.Context) error {
 				asked++
-				if got := gets(answer(t, hooks, podOf(other, nil), fmt.Sprint("unnamed", asked))); got != want {
+				got := gets(answer(t, hooks, podOf(other, nil), fmt.Sprint("unnamed", asked))) //nolint:contextcheck // it has the test's
+				if got != want {
 					return fmt.Errorf("got %q, want %q", got, want)
 				}
 				return nil

@@ -164,9 +164,7 @@ func TestPodsOfAnotherControllerAreTakenOver(t *testing.T) {
 	w := newWorld(t, log(), nil)
 	w.settle(ready)
 	w.born("a", "b")
-	hash := w.pods()[0].Annotations[appsv1beta1.SidecarSetHash]
-	hash = hash[strings.Index(hash, `"hash":"`)+len(`"hash":"`):]
-	hash = hash[:strings.Index(hash, `"`)]
+	hash := inject.Read(&w.pods()[0], appsv1beta1.SidecarSetHash)[w.key.Name].Hash
 	for _, p := range w.pods() {
 		before := p.DeepCopy()
 		for _, key := range []string{appsv1beta1.SidecarSetHash, appsv1beta1.SidecarSetHashWithoutImage} {
@@ -186,7 +184,7 @@ func TestPodsOfAnotherControllerAreTakenOver(t *testing.T) {
 		if c := pod.Condition(&p, appsv1beta1.SidecarSetUpgradable); c != nil || pod.Container(&p, "log").RestartCount != 0 {
 			t.Errorf("pod %s: condition %+v, restarts %d", p.Name, c, pod.Container(&p, "log").RestartCount)
 		}
-		if got := p.Annotations[appsv1beta1.SidecarSetHash]; !strings.Contains(got, hash) {
+		if got := p.Annotations[appsv1beta1.SidecarSetHash]; !strings.Contains(got, hash) || hash == "" {
 			t.Errorf("pod %s: %s", p.Name, got)
 		}
 	}

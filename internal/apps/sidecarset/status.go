@@ -61,7 +61,8 @@ func summarize(set *appsv1beta1.SidecarSet, seen state, p plan, acted error, cla
 	s.Held = workload.Summary(p.held)
 	conditions := report.From(s.Conditions)
 	tell(&conditions, notUpgradable, p.stuck > 0, "ImmutableField",
-		"pods cannot get the newest revision in place: status.held says why, and their condition SidecarSetUpgradable is False; delete them, and new ones have it", now)
+		"pods cannot get the newest revision in place: status.held says why, and their condition SidecarSetUpgradable is False; "+
+			"delete them, and new ones have it", now)
 	tell(&conditions, notInjected, len(seen.missed) > 0, "CreatedWithout", fmt.Sprintf("pods were created without the containers, "+
 		"while the operator was away, injection was paused or the selector another one: %s; delete them, and new ones have the containers",
 		some(seen.missed)), now)

@@ -161,6 +161,18 @@ func TestTrailingNumber(t *testing.T) {
 	}
 }
 
+// The example that OpenKruise's manual gives of SidecarSets: of ten pods, three have the label.
+func TestThreeOfTenAreScattered(t *testing.T) {
+	pods := testkit.Pods(t, "a/v1 b/v1 c/v1 d/v1 e/v1 f/v1 g/v1 h/v1 i/v1 j/v1")
+	for _, p := range pods[:3] {
+		p.Labels["x"] = "1"
+	}
+	got := names(Scatter(pods, appsv1beta1.UpdateScatterStrategy{{Key: "x", Value: "1"}}))
+	if want := "a d e f g b h i j c"; got != want {
+		t.Errorf("got %q, want the first, sixth and tenth to be a, b and c: %q", got, want)
+	}
+}
+
 func TestScatter(t *testing.T) {
 	term := func(key string) appsv1beta1.UpdateScatterTerm {
 		return appsv1beta1.UpdateScatterTerm{Key: key, Value: "1"}
@@ -173,10 +185,10 @@ func TestScatter(t *testing.T) {
 		{"no term", "abc", "", nil, "a b c d e f"},
 		{"one", "c", "", appsv1beta1.UpdateScatterStrategy{term("x")}, "c a b d e f"},
 		{"two: the first and the last", "ab", "", appsv1beta1.UpdateScatterStrategy{term("x")}, "a c d e f b"},
-		{"three: evenly", "abc", "", appsv1beta1.UpdateScatterStrategy{term("x")}, "a d b e f c"},
+		{"three: evenly", "abc", "", appsv1beta1.UpdateScatterStrategy{term("x")}, "a d e b f c"},
 		{"all", "abcdef", "", appsv1beta1.UpdateScatterStrategy{term("x")}, "a b c d e f"},
 		{"none", "", "", appsv1beta1.UpdateScatterStrategy{term("x")}, "a b c d e f"},
-		{"five", "abcde", "", appsv1beta1.UpdateScatterStrategy{term("x")}, "a b c d f e"},
+		{"five", "abcde", "", appsv1beta1.UpdateScatterStrategy{term("x")}, "a b f c d e"},
 		{"the last of two terms has the final word", "ab", "cd", appsv1beta1.UpdateScatterStrategy{term("x"), term("y")}, "c a e f b d"},
 	} {
 		t.Run(test.reason, func(t *testing.T) {

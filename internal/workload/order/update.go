@@ -100,11 +100,12 @@ func scatter(pods []*corev1.Pod, term appsv1beta1.UpdateScatterTerm) []*corev1.P
 	if len(with) == 0 || len(without) == 0 {
 		return pods
 	}
-	// The marked pod i of m belongs at place i*(n-1)/(m-1): the first opens the sequence and the last closes it.
+	// The marked pod i of m belongs at place i*(n-1)/(m-1), rounded: the first opens the sequence and the last closes it.
 	spread := make([]*corev1.Pod, 0, len(pods))
 	marked := len(with)
 	for i := range pods {
-		next := (marked - len(with)) * (len(pods) - 1) / max(1, marked-1)
+		gaps := max(1, marked-1)
+		next := (2*(marked-len(with))*(len(pods)-1) + gaps) / (2 * gaps)
 		if len(without) == 0 || len(with) > 0 && i >= next {
 			spread, with = append(spread, with[0]), with[1:]
 		} else {
