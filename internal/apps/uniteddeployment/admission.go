@@ -55,14 +55,14 @@ func (v *validator) Validate(ctx context.Context, old, ud *appsv1beta1.UnitedDep
 	if ud.DeletionTimestamp != nil {
 		return nil, nil // only finalizers can still change; nothing may stand in their way
 	}
-	misfit, errs := validateFit(old, ud)
+	warnings, errs = validateFit(old, ud)
 	errs = append(errs, validatePartitions(ud)...)
 	f, ok := familyOf(&ud.Spec.Template)
 	if !ok {
-		return nil, append(errs, field.Required(field.NewPath("spec", "template"), errKind.Error()))
+		return warnings, append(errs, field.Required(field.NewPath("spec", "template"), errKind.Error()))
 	}
 	errs = append(errs, validateSubsets(ud)...)
-	warnings = append(misfit, warn(ud, f)...)
+	warnings = append(warnings, warn(ud, f)...)
 	if len(errs) > 0 {
 		return warnings, errs
 	}

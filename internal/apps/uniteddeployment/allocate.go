@@ -104,7 +104,7 @@ func named(subsets []appsv1beta1.Subset) int32 {
 	if len(subsets) == 0 {
 		return 1
 	}
-	return int32(min(sum, unlimited)) //nolint:gosec // just bounded
+	return int32(min(sum, unlimited))
 }
 
 // percentages turns percentages into whole pods that add up to their sum: each is rounded down, and what is left goes to

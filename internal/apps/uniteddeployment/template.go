@@ -110,7 +110,7 @@ func hashOf(what any) (string, error) {
 }
 
 // label puts the revision on the pods that are to be made. One that leaves their template as it is leaves their label, too: they
-// would be replaced for it. is is the workload as it is; nil: there is none yet.
+// would be replaced for it. The workload as it is may be nil: there is none yet.
 func label(is, want client.Object) {
 	revision := want.GetLabels()[appsv1beta1.ControllerRevisionHash]
 	if is != nil && samePods(is, want) {
