@@ -361,7 +361,7 @@ func (l *limiter) refresh() {
 		}
 		mark := hook.Next(l.set.Lifecycle, m.Pod, m.Phase == inplace.Idle)
 		if m.State == appsv1beta1.LifecycleStatePreparingDelete || m.State == appsv1beta1.LifecycleStatePreparingUpdate {
-			mark = appsv1beta1.LifecycleStateNormal // nobody wants it to go, or to change, any more
+			mark = hook.Back(l.set.Lifecycle, m.Pod) // nobody wants it to go, or to change, any more
 		}
 		l.refreshGates(m, mark)
 	}

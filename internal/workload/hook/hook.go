@@ -104,6 +104,19 @@ func Next(lifecycle *appsv1beta1.Lifecycle, p *corev1.Pod, updated bool) appsv1b
 	return ""
 }
 
+// Back is the state of a pod that was prepared to be changed, or to go, and is to stay as it is after all. Whoever answers its
+// hook may have taken it out of service already and is told, by the state that follows a change or a creation, to put it back.
+func Back(lifecycle *appsv1beta1.Lifecycle, p *corev1.Pod) appsv1beta1.LifecycleState {
+	switch {
+	case lifecycle == nil:
+	case State(p) == appsv1beta1.LifecycleStatePreparingUpdate && !Complete(lifecycle.InPlaceUpdate, p):
+		return appsv1beta1.LifecycleStateUpdated
+	case State(p) == appsv1beta1.LifecycleStatePreparingDelete && !Complete(lifecycle.PreNormal, p):
+		return appsv1beta1.LifecycleStatePreparingNormal
+	}
+	return appsv1beta1.LifecycleStateNormal
+}
+
 // Away reports whether the pod is between two states in which it may be missing at any moment, so that it must not be
 // counted on.
 func Away(p *corev1.Pod) bool {

@@ -107,6 +107,32 @@ func TestNextState(t *testing.T) {
 	}
 }
 
+func TestBack(t *testing.T) {
+	for _, test := range []struct {
+		reason                string
+		preNormal, place, pod string
+		state, want           appsv1beta1.LifecycleState
+	}{
+		{"no lifecycle", "-", "", "", "PreparingDelete", "Normal"},
+		{"not to be changed, nobody has answered", "", "x=1", "x=1", "PreparingUpdate", "Normal"},
+		{"not to be changed, out of service already", "", "x=1", "", "PreparingUpdate", "Updated"},
+		{"half out of service", "", "x=1 f/a", "x=1", "PreparingUpdate", "Updated"},
+		{"not to go, no hook to bring it back", "", "x=1", "", "PreparingDelete", "Normal"},
+		{"not to go, in service", "f/a", "", "f/a", "PreparingDelete", "Normal"},
+		{"not to go, out of service already", "f/a", "", "", "PreparingDelete", "PreparingNormal"},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			var l *appsv1beta1.Lifecycle
+			if test.preNormal != "-" {
+				l = &appsv1beta1.Lifecycle{PreNormal: hook(test.preNormal), InPlaceUpdate: hook(test.place)}
+			}
+			if got := Back(l, inState(string(test.state), test.pod)); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 func TestFirst(t *testing.T) {
 	if got := First(nil); got != "Normal" {
 		t.Errorf("without a lifecycle: %s", got)
