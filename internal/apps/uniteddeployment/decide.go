@@ -256,14 +256,21 @@ func (p *plan) change(ud *appsv1beta1.UnitedDeployment, st state, i int, revisio
 }
 
 // outdated reports whether a workload is another than it is to be: it was made from another spec, or somebody changed it.
-// What the spec does not speak of, defaults above all, may be anything; and a selector stays as it was made.
+// What the spec does not speak of, defaults above all, may be anything. A selector stays as it was made, and a CloneSet takes
+// names off its list when their pods have gone.
 func outdated(is, want client.Object) bool {
 	key := appsv1beta1.SubsetTemplateHash
-	selector := shapeOf(want).selector
-	defer func(asked *metav1.LabelSelector) { *selector = asked }(*selector)
-	*selector = nil
-	return is.GetAnnotations()[key] != want.GetAnnotations()[key] ||
-		!apiequality.Semantic.DeepDerivative(shapeOf(want).spec, shapeOf(is).spec)
+	if is.GetAnnotations()[key] != want.GetAnnotations()[key] {
+		return true
+	}
+	asked := shapeOf(want)
+	defer func(selector *metav1.LabelSelector) { *asked.selector = selector }(*asked.selector)
+	*asked.selector = nil
+	if set, ok := want.(*appsv1beta1.CloneSet); ok {
+		defer func(names []string) { set.Spec.ScaleStrategy.PodsToDelete = names }(set.Spec.ScaleStrategy.PodsToDelete)
+		set.Spec.ScaleStrategy.PodsToDelete = nil
+	}
+	return !apiequality.Semantic.DeepDerivative(asked.spec, shapeOf(is).spec)
 }
 
 // leave lets go of workloads that no subset has any more, once their pods are gone.

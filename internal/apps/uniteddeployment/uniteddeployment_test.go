@@ -3,6 +3,7 @@ package uniteddeployment
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,6 +209,29 @@ func TestAnotherSelectorOfTheTemplate(t *testing.T) {
 	a := w.children()["shop-a"]
 	if shape := shapeOf(a); shape.template.Labels["tier"] != "web" || (*shape.selector).MatchLabels["tier"] != "" {
 		t.Errorf("got %+v", shape.template.Labels)
+	}
+}
+
+// A CloneSet takes names off podsToDelete when their pods have gone: they are not put there again.
+func TestNamesThatAreDoneWith(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, united(2, "- -"), nil)
+	w.settle(w.Ready)
+	w.Change(func(ud *appsv1beta1.UnitedDeployment) {
+		ud.Spec.Template.CloneSetTemplate.Spec.ScaleStrategy.PodsToDelete = []string{"shop-a-x1y2z"}
+	})
+	w.settle(w.Ready)
+	a := as[*appsv1beta1.CloneSet](t, w.children()["shop-a"])
+	if got := a.Spec.ScaleStrategy.PodsToDelete; !slices.Equal(got, []string{"shop-a-x1y2z"}) {
+		t.Fatalf("the names are %q", got)
+	}
+	a.Spec.ScaleStrategy.PodsToDelete = nil
+	if err := w.Env.Client.Update(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	w.settle(w.Ready)
+	if got := as[*appsv1beta1.CloneSet](t, w.children()["shop-a"]).Spec.ScaleStrategy.PodsToDelete; len(got) != 0 {
+		t.Errorf("the names are back: %q", got)
 	}
 }
 
