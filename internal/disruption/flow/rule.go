@@ -19,8 +19,11 @@ const (
 	// frees nothing too early.
 	Skew = 2 * time.Second
 	// MaxBlock is the most permits that one replica sets aside, and so the most that get lost when it dies: a small limit is
-	// not to be short by many, and a large one allows so many deletions in a second that a few permits do not last for a write.
-	MaxBlock, MaxLargeBlock = 10, 500
+	// not to be short by many.
+	MaxBlock = 10
+	// MaxLargeBlock is the same of a large limit, which allows so many deletions in a second that a few permits do not last for
+	// a write.
+	MaxLargeBlock = 500
 	// largeShare is which part of a large limit a block may be.
 	largeShare = 1000
 	// enoughLeft is how many blocks of a large limit must be left: the blocks get smaller towards the limit.

@@ -133,7 +133,8 @@ func process(o Options, name string, args []string, memory string) corev1.Contai
 
 // ofPod is an environment variable with a field of the Pod.
 func ofPod(name, field string) corev1.EnvVar {
-	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}}}
+	from := &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}
+	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: from}}
 }
 
 func probe(path string, period, failures int32) *corev1.Probe {
