@@ -148,7 +148,7 @@ func (p *process) ensureNamespace(ctx context.Context) error {
 // frugal trades a little processor time for memory, unless the user has set the garbage collector himself.
 func frugal() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(75)
+		debug.SetGCPercent(60)
 	}
 }
 
